@@ -1,0 +1,61 @@
+package consensus
+
+// Rand is the machine's only source of chance.
+type Rand interface {
+	// Uint64N returns a uniform number in [0, n). n is never zero.
+	Uint64N(n uint64) uint64
+}
+
+// Config creates or restores a machine. All limits are per machine.
+type Config struct {
+	Group GroupID
+	ID    ReplicaID
+	Rand  Rand
+
+	// ElectionTicks is the shortest time without a leader, in ticks, after which a
+	// follower campaigns; the actual time is drawn from [ElectionTicks, 2*ElectionTicks).
+	ElectionTicks int
+	// HeartbeatTicks is the leader's heartbeat interval in ticks, < ElectionTicks.
+	HeartbeatTicks int
+
+	// MessageBytes bounds the payload of one append message. One entry is always
+	// sent, whatever its size.
+	MessageBytes int
+	// InflightMessages and InflightBytes bound what is sent to one follower and
+	// not yet acknowledged.
+	InflightMessages int
+	InflightBytes    int
+	// UncommittedBytes bounds a leader's payload bytes that are appended and not
+	// yet decided; above it Propose returns ErrBusy.
+	UncommittedBytes int
+	// ReadRounds bounds the read barriers in flight; above it Propose returns ErrBusy.
+	ReadRounds int
+
+	// HardState, Log and Applied restore a replica; all zero for a new one,
+	// except Log.Configuration, which then holds the first configuration.
+	HardState HardState
+	Log       LogState
+	Applied   Index
+}
+
+// LogState is what a driver found in a replica's durable log.
+type LogState struct {
+	// Released is the last index that is no longer in the log, ReleasedEpoch its
+	// entry's epoch. An engine that is ahead of its log restarts like a snapshot:
+	// Released is then the applied index and Entries is empty.
+	Released      Index
+	ReleasedEpoch Epoch
+	// Configuration is the one in force at Released.
+	Configuration Configuration
+	// Entries describes the entries Released+1, Released+2, ...
+	Entries []EntryInfo
+}
+
+// EntryInfo is what a machine keeps of an entry.
+type EntryInfo struct {
+	Epoch Epoch
+	Orig  Epoch
+	Kind  EntryKind
+	Size  uint32 // bytes of Data
+	Data  []byte // only for EntryMembership
+}

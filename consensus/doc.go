@@ -1,0 +1,60 @@
+// Package consensus is the contract between a consensus engine and the program
+// that drives it. It holds types and no implementation; the engines are in the
+// packages below it (consensus/raft, later consensus/paxos and consensus/etcdraft).
+//
+// The three verbs are propose, accept and learn. A Machine is a pure state
+// machine for one replica of one group: it has no clock, goroutine, channel,
+// lock, I/O or global randomness. Its inputs are method calls, its output is
+// one reusable value, Ready. A program drives it like this:
+//
+//	for event := range events {                  // one goroutine owns the machine
+//		switch event := event.(type) {
+//		case tick:     m.Tick()
+//		case message:  err = m.Step(event.Message)   // an error is counted, never fatal
+//		case proposal: err = m.Propose(event.Proposal)
+//		case durable:  m.Done(consensus.Done{Durable: event.Seq})
+//		case applied:  m.Done(consensus.Done{Applied: event.Index})
+//		}
+//		for rd, ok := m.Ready(); ok; rd, ok = m.Ready() {
+//			log.Append(rd.Append)             // asynchronous; answers with Done.Durable
+//			network.Send(fill(rd.Send))       // at once: does not wait for the log
+//			holdUntilDurable(rd.Append.Seq, rd.AfterSync)
+//			install(rd.Install)               // a snapshot replaces the replica's state
+//			apply(rd.Learned)                 // asynchronous; answers with Done.Applied
+//			answer(rd.Reads, rd.Dropped, rd.Unknown)
+//			stream(rd.NeedSnapshot)
+//		}
+//	}
+//
+// # Invariants
+//
+// Other packages cite these by number.
+//
+//	C1  Agreement. Two replicas of a group never learn different entries at one index.
+//	C2  Order. Learned spans are contiguous and ascending; nothing is learned twice
+//	    by one incarnation of a machine.
+//	C3  Own epoch durable before use. No message carries an epoch as its sender's own
+//	    before the hard state with that epoch is durable at the sender, so that an
+//	    epoch is never led twice by one node, also across a crash. The machine keeps
+//	    this by placing such messages in AfterSync.
+//	C4  No acknowledgement before durability. A message that tells others "I have
+//	    accepted" or "I have voted" is in AfterSync of a Ready whose Append.Seq covers
+//	    what it acknowledges.
+//	C5  Filled messages are true. The driver fills a Message's Fill span with entries
+//	    of its log as they are at that moment; if an entry is missing or has an epoch
+//	    above the message's, the log has moved on and the message is dropped.
+//	C6  Durability is acknowledged by Seq, which only grows, never by (index, epoch):
+//	    an entry that was truncated and appended again has a new Seq.
+//	C7  Appends become durable in the order of Seq.
+//	C8  Dropped proposals never enter a log: retrying them is safe. Unknown proposals
+//	    entered a log and may still be decided: retrying them may apply them twice.
+//	C9  A read barrier's index is at or above every index decided before the barrier
+//	    was proposed.
+//
+// # Deliberately absent
+//
+// Machines never forward proposals (the router does), never look into command
+// payloads, and hold snapshots as metadata only (the driver streams the state).
+// They keep epoch runs and sizes, not entries: an append message names an index
+// span and the driver fills it from its cache or its log.
+package consensus
