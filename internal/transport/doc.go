@@ -1,0 +1,2 @@
+// Package transport carries messages, snapshots and probes between nodes.
+package transport
