@@ -1,0 +1,85 @@
+package transport
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/quorate/quorate/internal/env"
+)
+
+// backoff spaces attempts to connect: at once, then from min doubling to max, each
+// wait shortened by up to a half so that nodes do not knock in step.
+type backoff struct {
+	min, max time.Duration
+	rand     *rand.Rand
+	attempt  int
+}
+
+func newBackoff(min, max time.Duration, seed, stream uint64) backoff {
+	return backoff{min: min, max: max, rand: rand.New(rand.NewPCG(seed, stream))}
+}
+
+func (b *backoff) reset() { b.attempt = 0 }
+
+// next is the wait before the next attempt.
+func (b *backoff) next() time.Duration {
+	b.attempt++
+	if b.attempt == 1 {
+		return 0
+	}
+	d := b.max
+	if shift := b.attempt - 2; shift < 32 && b.min<<shift < b.max {
+		d = b.min << shift
+	}
+	return d - time.Duration(b.rand.Int64N(int64(d)/2+1))
+}
+
+// wait sleeps for d or until kick, but after a kick for at least floor: two nodes that
+// kick each other must not spin.
+func wait(ctx context.Context, d, floor time.Duration, kick <-chan struct{}) {
+	if d <= 0 {
+		return
+	}
+	full := time.NewTimer(d)
+	defer full.Stop()
+	if d <= floor {
+		kick = nil
+	}
+	least := time.NewTimer(min(d, floor))
+	defer least.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-full.C:
+		return
+	case <-least.C:
+	}
+	select {
+	case <-ctx.Done():
+	case <-full.C:
+	case <-kick:
+	}
+}
+
+// limiter lets one event through per interval and counts those it held back.
+type limiter struct {
+	last  time.Duration
+	began bool
+	held  int
+}
+
+// limiterInterval is the least time between two log lines of one kind.
+const limiterInterval = time.Minute
+
+// allow reports whether an event may pass now, and how many were held back before it.
+func (l *limiter) allow(clock env.Clock) (held int, ok bool) {
+	now := clock.Monotonic()
+	if l.began && now-l.last < limiterInterval {
+		l.held++
+		return 0, false
+	}
+	held = l.held
+	l.last, l.began, l.held = now, true, 0
+	return held, true
+}
