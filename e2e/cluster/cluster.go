@@ -149,9 +149,18 @@ func (c *Cluster) logTails(t testing.TB) {
 			continue
 		}
 		lines := strings.Split(strings.TrimRight(m.Log(), "\n"), "\n")
-		if len(lines) > logTailLines {
-			lines = lines[len(lines)-logTailLines:]
-		}
+		lines = panicAndTail(lines)
 		t.Logf("last lines of %s (%s):\n%s", m.Name, m.ClientAddr, strings.Join(lines, "\n"))
 	}
+}
+
+// panicAndTail returns the lines from the last panic on, if there is one, and
+// the last lines otherwise: never more than logTailLines.
+func panicAndTail(lines []string) []string {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if strings.HasPrefix(lines[i], "panic:") || strings.HasPrefix(lines[i], "fatal error:") {
+			return lines[i:min(len(lines), i+logTailLines)]
+		}
+	}
+	return lines[max(0, len(lines)-logTailLines):]
 }

@@ -180,9 +180,12 @@ func nestedOverlap(ops []*pb.RequestOp, deleteFirst bool) bool {
 func (m *mix) watchCreate(before *model, q *pb.WatchCreateRequest, s *streamInfo, resp *pb.WatchResponse) {
 	put, del := slices.Contains(q.Filters, pb.WatchCreateRequest_NOPUT), slices.Contains(q.Filters, pb.WatchCreateRequest_NODELETE)
 	_, duplicate := s.watches[q.WatchId]
-	if len(q.RangeEnd) > 1 && bytes.Compare(q.Key, q.RangeEnd) >= 0 {
+	switch form := shape(q.Key, q.RangeEnd); form {
+	case "reversed":
 		m.mark("watch/empty range")
-	} else if form := shape(q.Key, q.RangeEnd); form != "everything" && form != "reversed" {
+	case "everything":
+		m.mark("watch/from key")
+	default:
 		m.mark("watch/" + form)
 	}
 	start := before.age(q.StartRevision)

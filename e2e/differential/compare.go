@@ -67,7 +67,7 @@ func compareField(path string, fd protoreflect.FieldDescriptor, w, g protoreflec
 		return compareLists(path, fd, treat, excused, w.Get(fd).List(), g.Get(fd).List(), leases)
 	}
 	if w.Has(fd) != g.Has(fd) && (!excused || treat == samePresence) {
-		return fmt.Sprintf("%s: want %v, got %v", path, show(fd, w), show(fd, g))
+		return fmt.Sprintf("%s: want %s, got %s", path, show(fd, w), show(fd, g))
 	}
 	if excused && treat == samePresence {
 		return ""
@@ -94,7 +94,7 @@ func compareValues(path string, fd protoreflect.FieldDescriptor, treat treatment
 	if equal {
 		return ""
 	}
-	return fmt.Sprintf("%s: want %v, got %v", path, shorten(w.String()), shorten(g.String()))
+	return fmt.Sprintf("%s: want %s, got %s", path, showValue(fd, w), showValue(fd, g))
 }
 
 func compareLists(path string, fd protoreflect.FieldDescriptor, treat treatment, excused bool, w, g protoreflect.List, leases *leaseMap) string {
@@ -143,5 +143,15 @@ func show(fd protoreflect.FieldDescriptor, m protoreflect.Message) string {
 	if !m.Has(fd) {
 		return "(absent)"
 	}
-	return shorten(m.Get(fd).String())
+	return showValue(fd, m.Get(fd))
+}
+
+func showValue(fd protoreflect.FieldDescriptor, v protoreflect.Value) string {
+	switch {
+	case fd.Message() != nil:
+		return text(v.Message().Interface())
+	case fd.Kind() == protoreflect.BytesKind:
+		return shorten(fmt.Sprintf("%q", v.Bytes()))
+	}
+	return shorten(v.String())
 }

@@ -49,7 +49,7 @@ type recipe struct {
 }
 
 // common is the everyday traffic; specials are corners that everyday traffic
-// would meet too seldom. Every third turn is a special, in rotation.
+// would meet too seldom. Every second turn is a special, in rotation.
 var common = []recipe{
 	{24, (*generator).rangeTurn},
 	{20, (*generator).putTurn},
@@ -70,7 +70,7 @@ func (g *generator) next(requests int) []step {
 		}
 	}
 	g.turns++
-	if g.turns%3 == 0 {
+	if g.turns%2 == 0 {
 		turn := specials[g.special%len(specials)](g)
 		g.special++
 		return turn
@@ -233,8 +233,8 @@ func (g *generator) chosenLease() int64 {
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 func (g *generator) clusterTurn() []step {
-	age := []string{"", "old", "current", "at compacted", "compacted", "future", "negative"}[g.rng.IntN(7)]
-	switch g.rng.IntN(5) {
+	age := []string{"", "", "old", "current", "at compacted", "compacted", "future", "negative"}[g.rng.IntN(8)]
+	switch g.turn("cluster", 7) {
 	case 0:
 		return []step{unary(methodMemberList, &pb.MemberListRequest{Linearizable: g.chance(50)})}
 	case 1:

@@ -141,17 +141,22 @@ var specials = []func(*generator) []step{
 	deleteSpecial(func(g *generator, q *pb.DeleteRangeRequest) { q.Key = nil }),
 	deleteSpecial(func(g *generator, q *pb.DeleteRangeRequest) { q.Key, q.RangeEnd = []byte("l"), []byte("k") }),
 	deleteSpecial(func(g *generator, q *pb.DeleteRangeRequest) { q.Key = g.missing() }),
+	(*generator).deleteLeased,
 	deleteSpecial(func(g *generator, q *pb.DeleteRangeRequest) {
 		p := []byte{'k', '/', byte('0' + g.rng.IntN(4))}
 		q.Key, q.RangeEnd = p, prefixEnd(p)
 	}),
 	deleteSpecial(func(g *generator, q *pb.DeleteRangeRequest) { q.Key, q.RangeEnd = []byte("k/35"), []byte{0} }),
-	(*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial,
+	(*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial,
+	(*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial,
 	(*generator).compareTurn, (*generator).compareTurn,
 	(*generator).compactSpecial,
 	(*generator).leaseSpecial, (*generator).leaseSpecial,
 	(*generator).watchSpecial, (*generator).watchSpecial, (*generator).watchSpecial,
-	(*generator).clusterTurn,
+	(*generator).clusterTurn, (*generator).clusterTurn,
+	func(g *generator) []step {
+		return []step{unary(methodMemberList, &pb.MemberListRequest{Linearizable: true})}
+	},
 }
 
 func rangeSpecial(change func(*generator, *pb.RangeRequest)) func(*generator) []step {
@@ -206,6 +211,16 @@ func (g *generator) replaceLease() []step {
 	return append(steps,
 		unary(methodPut, &pb.PutRequest{Key: key, Lease: id}),
 		unary(methodPut, &pb.PutRequest{Key: key, Value: g.value(), Lease: []int64{0, g.lease()}[g.rng.IntN(2)], PrevKv: true}),
+		unary(methodLeaseTTL, &pb.LeaseTimeToLiveRequest{ID: id, Keys: true}))
+}
+
+// deleteLeased deletes a key and looks whether its lease has let go of it.
+func (g *generator) deleteLeased() []step {
+	steps, id := g.someLease()
+	key := g.key()
+	return append(steps,
+		unary(methodPut, &pb.PutRequest{Key: key, Lease: id}),
+		unary(methodDelete, &pb.DeleteRangeRequest{Key: key, PrevKv: true}),
 		unary(methodLeaseTTL, &pb.LeaseTimeToLiveRequest{ID: id, Keys: true}))
 }
 

@@ -72,6 +72,9 @@ var watchCorners = []func(g *generator, stream int) []step{
 	func(g *generator, n int) []step {
 		return []step{watch(n, create(&pb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("a"), WatchId: 5}))}
 	},
+	func(g *generator, n int) []step {
+		return []step{watch(n, create(&pb.WatchCreateRequest{Key: []byte("k/9"), RangeEnd: []byte("k/1"), PrevKv: true}))}
+	},
 	func(g *generator, n int) []step { // an end equal to the key is empty, too
 		return []step{watch(n, create(&pb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("b")}))}
 	},
@@ -79,7 +82,7 @@ var watchCorners = []func(g *generator, stream int) []step{
 		return []step{watch(n, create(&pb.WatchCreateRequest{Key: []byte("b"), RangeEnd: []byte("a"), StartRevision: g.revision("negative")}))}
 	},
 	duplicateWatch, duplicateWatch,
-	compactedWatch, compactedWatch, compactedWatch,
+	compactedWatch, compactedWatch,
 	func(g *generator, n int) []step { return []step{watch(n, cancelWatch(int64(1000+g.rng.IntN(1000))))} },
 	func(g *generator, n int) []step {
 		q := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}

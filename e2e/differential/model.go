@@ -30,7 +30,8 @@ type leaseInfo struct {
 }
 
 type streamInfo struct {
-	watches map[int64]watchInfo
+	watches    map[int64]watchInfo
+	lastCreate int64 // revision of the store when the last watch was created
 }
 
 type watchInfo struct {

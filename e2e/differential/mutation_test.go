@@ -76,20 +76,20 @@ func TestMutantsAreCaught(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	etcd := cluster.Etcd(t)
-	p := pair{
-		reference: cluster.Start(t, cluster.Options{Binary: etcd, Name: "m"}),
-		tested:    cluster.Start(t, cluster.Options{Binary: etcd, Name: "m"}),
-	}
 	const requests = 1200 // below the first restart
 	run := func(mutate func(string, proto.Message)) *failure {
+		p := pair{
+			reference: cluster.Start(t, cluster.Options{Binary: etcd, Name: "m"}),
+			tested:    cluster.Start(t, cluster.Options{Binary: etcd, Name: "m"}),
+		}
+		defer p.reference.Kill()
+		defer p.tested.Kill()
 		s, err := newSession(ctx, p, 7)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.close()
 		s.runner.tested.mutate = mutate
-		// A session that fails early may leave its request undone on one
-		// side; only the answers are changed here, so both stay equal.
 		return s.run(ctx, requests)
 	}
 	if f := run(nil); f != nil {

@@ -78,7 +78,7 @@ func (r *runner) run(ctx context.Context, s step) *failure {
 	case kindAwaitCompact:
 		return r.awaitCompact(s)
 	case kindDrain:
-		return r.drain(s)
+		return r.drain(ctx, s)
 	case kindRestart, kindKillRestart:
 		return r.restart(ctx, s)
 	case kindAwaitExpiry:
@@ -153,6 +153,8 @@ func (r *runner) compare(s step, want, got answer) *failure {
 	r.mix.answered(want)
 	diff := ""
 	switch {
+	case want.gone() || got.gone():
+		diff = "no answer from a server"
 	case want.code != got.code || want.text != got.text:
 		diff = fmt.Sprintf("status: want %v %q, got %v %q", want.code, want.text, got.code, got.text)
 	case want.code == codes.OK:
@@ -167,7 +169,7 @@ func (r *runner) compare(s step, want, got answer) *failure {
 // restart drains what can be drained, restarts both servers and forgets the
 // watches: their streams are gone.
 func (r *runner) restart(ctx context.Context, s step) *failure {
-	if f := r.drain(s); f != nil {
+	if f := r.drain(ctx, s); f != nil {
 		return f
 	}
 	kill := s.kind == kindKillRestart
@@ -224,36 +226,47 @@ func index(second bool) int {
 	return 0
 }
 
+// fill is a write whose only purpose is a new revision.
+var fill = unary(methodPut, &pb.PutRequest{Key: []byte("fill")})
+
 // settle makes every watch catch up, writing filler keys if a watch starts a
 // little ahead: what follows may destroy what a late watch still needs.
 func (r *runner) settle(ctx context.Context) *failure {
 	for _, n := range slices.Sorted(maps.Keys(r.model.streams)) {
 		until, _ := r.model.streams[n].blockedUntil()
 		for r.model.rev < until && until <= r.model.rev+futureFillMax {
-			fill := unary(methodPut, &pb.PutRequest{Key: []byte("fill")})
 			if f := r.run(ctx, fill); f != nil {
 				return f
 			}
 		}
 	}
-	return r.drain(step{kind: kindDrain})
+	return r.drain(ctx, step{kind: kindDrain})
 }
 
 // drain lets all streams that can catch up do so and compares the events.
-func (r *runner) drain(s step) *failure {
+func (r *runner) drain(ctx context.Context, s step) *failure {
 	for _, n := range slices.Sorted(maps.Keys(r.model.streams)) {
-		if f := r.drainStream(s, n); f != nil {
+		if f := r.drainStream(ctx, s, n); f != nil {
 			return f
 		}
 	}
 	return nil
 }
 
-func (r *runner) drainStream(s step, n int) *failure {
+// drainStream waits for an answer to a progress request that proves all
+// watches of the stream to be up to date. An answer at a revision that was
+// reached only after the last watch was created cannot be an old one; if there
+// is no such revision yet, a filler write makes it.
+func (r *runner) drainStream(ctx context.Context, s step, n int) *failure {
 	info := r.model.streams[n]
 	until, forever := info.blockedUntil()
 	if len(info.watches) == 0 || forever || until > r.model.rev {
 		return nil
+	}
+	if info.lastCreate == r.model.rev {
+		if f := r.run(ctx, fill); f != nil {
+			return f
+		}
 	}
 	var errs [2]error
 	r.both(func(side *side) {

@@ -45,11 +45,11 @@ func (r *runner) runWatch(ctx context.Context, s step) *failure {
 
 // beforeWatch drains the stream ahead of a cancel, which drops what is under
 // way (keeps I4).
-func (r *runner) beforeWatch(_ context.Context, s step, req *pb.WatchRequest) *failure {
+func (r *runner) beforeWatch(ctx context.Context, s step, req *pb.WatchRequest) *failure {
 	if req.GetCancelRequest() == nil || r.model.streams[s.stream] == nil {
 		return nil
 	}
-	return r.drainStream(s, s.stream)
+	return r.drainStream(ctx, s, s.stream)
 }
 
 func (r *runner) watchCreated(s step, req *pb.WatchCreateRequest, info *streamInfo) *failure {
@@ -61,6 +61,7 @@ func (r *runner) watchCreated(s step, req *pb.WatchCreateRequest, info *streamIn
 	if resp.Canceled {
 		return nil
 	}
+	info.lastCreate = r.model.rev
 	info.watches[resp.WatchId] = watchInfo{
 		start:     req.StartRevision,
 		compacted: req.StartRevision > 0 && req.StartRevision < r.model.compacted,

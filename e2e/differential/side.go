@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -46,6 +47,16 @@ func (a answer) String() string {
 		return fmt.Sprintf("error %v: %q", a.code, a.text)
 	}
 	return text(a.resp)
+}
+
+// gone says that the status was made by the client library because the server
+// did not answer. Two such statuses are never equal answers.
+func (a answer) gone() bool {
+	switch a.code {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal:
+		return !strings.HasPrefix(a.text, "etcdserver: ")
+	}
+	return false
 }
 
 func newSide(name string, c *cluster.Cluster, member int) (*side, error) {
