@@ -27,7 +27,7 @@ type Seq uint64
 
 // ProposalID is chosen by the driver to recognise its proposals in Ready. It
 // means nothing to the machine; uniqueness among proposals in flight is the
-// driver's business.
+// driver's business. Zero: nobody waits, the end of the proposal is not reported.
 type ProposalID uint64
 
 // Span is the half-open range of indexes [Lo, Hi). It is empty when Lo >= Hi.
@@ -97,8 +97,16 @@ type Snapshot struct {
 	Configuration Configuration // in force at Index
 }
 
-// MessageKind is an engine's own message vocabulary. Zero is never valid.
+// MessageKind is an engine's own message vocabulary, KindSnapshot apart. Zero is
+// never valid.
 type MessageKind uint8
+
+// KindSnapshot is the one kind that all engines share and that drivers make: the
+// sender's driver fills Group, From, To, Epoch (of Status when the stream starts)
+// and Snapshot, and sends it with the state; the receiver's driver hands it to
+// Step once it holds the whole state, and installs that state when Ready.Install
+// says so. If Ready has no Install afterwards, the state was not needed.
+const KindSnapshot MessageKind = 1
 
 // Message is what replicas of a group say to each other. One struct serves every
 // engine and kind; each engine documents which fields a kind uses, all others

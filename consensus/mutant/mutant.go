@@ -1,0 +1,54 @@
+// Package mutant lists seeded bugs: known ways to get the system wrong, each
+// placed at the line where a hurried author would write it. The simulator switches
+// them on one at a time and must find every one; a suite that cannot find a bug
+// that we planted will not find one that we did not.
+//
+// Without the build tag `mutants` the function On is the constant false, so the
+// compiler removes every planted branch: a release binary cannot be told to
+// misbehave. With the tag, On consults a process-wide set chosen by Select. That
+// is global state inside otherwise pure packages, which is why the tag exists: set
+// it before any machine is made, and do not change it while one lives.
+//
+// To plant a bug, add its Name and a line in Table here, and at the place
+//
+//	if mutant.On(mutant.RaftCountLearner) { ... the wrong thing ... }
+package mutant
+
+// Name identifies a mutant on a command line.
+type Name string
+
+// The mutants of consensus/raft.
+const (
+	RaftEpochBeforeDurable  Name = "raft-epoch-before-durable"
+	RaftAckBeforeDurable    Name = "raft-ack-before-durable"
+	RaftCountSelfEarly      Name = "raft-count-self-early"
+	RaftCommitOldEpoch      Name = "raft-commit-old-epoch"
+	RaftReadBeforeBarrier   Name = "raft-read-before-barrier"
+	RaftCountLearner        Name = "raft-count-learner"
+	RaftJointAsUnion        Name = "raft-joint-as-union"
+	RaftAppendUnchecked     Name = "raft-append-unchecked"
+	RaftSnapshotOverNewer   Name = "raft-snapshot-over-newer"
+	RaftPreVoteIgnoreLeader Name = "raft-prevote-ignore-leader"
+	RaftTruncateAlways      Name = "raft-truncate-always"
+)
+
+// Mutant describes one seeded bug.
+type Mutant struct {
+	Name Name
+	Bug  string // what the code does wrong, in one line
+}
+
+// Table lists every mutant in the order of this file.
+var Table = []Mutant{
+	{RaftEpochBeforeDurable, "votes and vote requests leave, and the own vote counts, before the hard state is durable"},
+	{RaftAckBeforeDurable, "a follower acknowledges entries before they are durable"},
+	{RaftCountSelfEarly, "a leader counts its own entries before they are durable"},
+	{RaftCommitOldEpoch, "entries of an earlier epoch are decided by counting replicas (Raft Figure 8)"},
+	{RaftReadBeforeBarrier, "a new leader answers reads before it has decided an entry of its epoch"},
+	{RaftCountLearner, "learners count towards quorums"},
+	{RaftJointAsUnion, "a joint configuration decides with a majority of all voters instead of one of each side"},
+	{RaftAppendUnchecked, "a follower appends without comparing the entry before"},
+	{RaftSnapshotOverNewer, "a snapshot replaces a log that already contains it and more"},
+	{RaftPreVoteIgnoreLeader, "trial votes are granted although the leader was heard a moment ago"},
+	{RaftTruncateAlways, "an append removes everything behind its last entry, also when nothing conflicts"},
+}

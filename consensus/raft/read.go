@@ -1,0 +1,96 @@
+package raft
+
+import (
+	"fmt"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
+	"github.com/quorate/quorate/consensus/quorum"
+)
+
+// read is one read barrier under way.
+type read struct {
+	id    consensus.ProposalID
+	index consensus.Index // set with round
+	round uint64          // zero: no round opened for it yet
+}
+
+// reads are a leader's read barriers (thesis §6.4). All barriers that arrive
+// between two Readys share a round: a heartbeat that carries the round's number,
+// sent after they arrived. A quorum that answers with that number or a later one
+// had no later leader, so the commit index of that moment covers every decision
+// made before they arrived. Several rounds may be under way; a later one confirms
+// the earlier ones.
+type reads struct {
+	queue ring[read] // ascending by round, those without a round last
+	fresh int        // how many have no round yet
+	round uint64     // the latest round opened in this epoch
+}
+
+// proposeRead queues a read barrier.
+func (m *Machine) proposeRead(id consensus.ProposalID) error {
+	if m.read.queue.len() >= m.limit.readRounds {
+		return fmt.Errorf("%w: %d read barriers in flight", consensus.ErrBusy, m.read.queue.len())
+	}
+	m.read.queue.push(read{id: id})
+	m.read.fresh++
+	return nil
+}
+
+// openRound starts a round for the barriers that wait for one. Before the epoch's
+// first entry is decided the commit index may lag behind decisions of earlier
+// epochs (thesis §6.4 step 1), so they wait for that.
+func (m *Machine) openRound() {
+	r := &m.read
+	if r.fresh == 0 || m.commit < m.lead.start && !mutant.On(mutant.RaftReadBeforeBarrier) {
+		return
+	}
+	r.round++
+	for k := r.queue.len() - r.fresh; k < r.queue.len(); k++ {
+		w := r.queue.at(k)
+		w.index, w.round = m.commit, r.round
+	}
+	r.fresh = 0
+	for i := range m.peers {
+		if !m.peers[i].learner {
+			m.peers[i].beat = true
+		}
+	}
+}
+
+// settleReads answers the barriers of every round that a quorum confirmed.
+func (m *Machine) settleReads() {
+	r := &m.read
+	if r.queue.len() == r.fresh {
+		return
+	}
+	confirmed := quorum.Committed(m.quorum, func(id consensus.ReplicaID) uint64 {
+		if id == m.id {
+			return r.round
+		}
+		return m.find(id).round
+	})
+	for r.queue.len() > 0 {
+		w := r.queue.at(0)
+		if w.round == 0 || w.round > confirmed {
+			return
+		}
+		m.queue.reads = append(m.queue.reads, consensus.Read{ID: w.id, Index: w.index})
+		r.queue.popFront(1)
+	}
+}
+
+// drop ends all barriers without an answer: they never entered a log (C8).
+func (r *reads) drop(dropped *[]consensus.ProposalID) {
+	for k := range r.queue.len() {
+		if id := r.queue.at(k).id; id != 0 {
+			*dropped = append(*dropped, id)
+		}
+	}
+	r.clear()
+}
+
+func (r *reads) clear() {
+	r.queue.clear()
+	r.fresh, r.round = 0, 0
+}

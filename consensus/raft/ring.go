@@ -1,0 +1,54 @@
+package raft
+
+// ring is a queue with access by position. It grows by doubling, so a queue in a
+// steady state allocates nothing, and gives memory back when it is mostly empty.
+type ring[T any] struct {
+	buf  []T // its length is zero or a power of two
+	head int // position of the first element in buf
+	n    int // number of elements
+}
+
+const (
+	ringMin    = 8    // elements of the first buffer
+	ringShrink = 1024 // buffers above this length shrink again
+)
+
+func (r *ring[T]) len() int { return r.n }
+
+// at returns the element at position i, 0 <= i < len.
+func (r *ring[T]) at(i int) *T { return &r.buf[(r.head+i)&(len(r.buf)-1)] }
+
+func (r *ring[T]) push(v T) {
+	if r.n == len(r.buf) {
+		r.resize(max(ringMin, 2*r.n))
+	}
+	r.n++
+	*r.at(r.n - 1) = v
+}
+
+// popFront forgets the first k elements.
+func (r *ring[T]) popFront(k int) {
+	r.n -= k
+	r.head += k
+	if r.n == 0 {
+		r.head = 0
+	} else {
+		r.head &= len(r.buf) - 1
+	}
+	if len(r.buf) > ringShrink && r.n < len(r.buf)/8 {
+		r.resize(len(r.buf) / 4)
+	}
+}
+
+// popBack forgets the last k elements.
+func (r *ring[T]) popBack(k int) { r.n -= k }
+
+func (r *ring[T]) clear() { r.popFront(r.n) }
+
+func (r *ring[T]) resize(length int) {
+	buf := make([]T, length)
+	for i := range r.n {
+		buf[i] = *r.at(i)
+	}
+	r.buf, r.head = buf, 0
+}

@@ -1,0 +1,113 @@
+package raft
+
+import (
+	"fmt"
+
+	"github.com/quorate/quorate/consensus"
+)
+
+// proposeTransfer hands leadership to a voter (thesis §3.10): proposals stop, the
+// voter catches up, timeout-now makes it campaign at once.
+func (m *Machine) proposeTransfer(to consensus.ReplicaID) error {
+	if m.lead.transferee != 0 {
+		return fmt.Errorf("%w: to %v", consensus.ErrTransferring, m.lead.transferee)
+	}
+	if to == 0 {
+		to = m.successor()
+	}
+	p := m.find(to)
+	if p == nil || p.learner || to == m.id {
+		return fmt.Errorf("%w: %v is not another voter", consensus.ErrInvalid, to)
+	}
+	m.transfer(p)
+	return nil
+}
+
+// successor is the voter with the most of the log, zero if there is none. Those
+// heard from lately come first, then low ids.
+func (m *Machine) successor() consensus.ReplicaID {
+	var best *peer
+	for i := range m.peers {
+		p := &m.peers[i]
+		if p.id == m.id || p.learner {
+			continue
+		}
+		if best == nil || p.active && !best.active || p.active == best.active && p.match > best.match {
+			best = p
+		}
+	}
+	if best == nil {
+		return 0
+	}
+	return best.id
+}
+
+func (m *Machine) transfer(p *peer) {
+	m.lead.transferee, m.lead.sent = p.id, false
+	m.lead.deadline = m.limit.electionTicks
+	m.queue.changed = true
+	p.waiting = false
+	m.transferIfReady()
+}
+
+// transferIfReady sends timeout-now once the transferee has the whole log.
+func (m *Machine) transferIfReady() {
+	if m.lead.transferee == 0 || m.lead.sent {
+		return
+	}
+	p := m.find(m.lead.transferee)
+	if p == nil || p.match < m.log.last {
+		return
+	}
+	m.lead.sent = true
+	m.send(consensus.Message{Kind: KindTimeoutNow, To: p.id})
+	if m.retired() {
+		m.becomeFollower(m.hard.Epoch, 0)
+	}
+}
+
+// tickTransfer gives a transfer up after an election timeout.
+func (m *Machine) tickTransfer() {
+	if m.lead.transferee == 0 {
+		return
+	}
+	if m.lead.deadline--; m.lead.deadline > 0 {
+		return
+	}
+	m.lead.transferee, m.lead.sent = 0, false
+	m.queue.changed = true
+	if m.retired() {
+		m.becomeFollower(m.hard.Epoch, 0)
+	}
+}
+
+// retired reports whether the decided configuration has no vote for this leader.
+func (m *Machine) retired() bool {
+	c := m.inForce()
+	return c.index <= m.commit && !c.Joint() && !votes(&c.Configuration, m.id)
+}
+
+// retire ends the leadership of a replica that the decided configuration has
+// removed, through a transfer if somebody is there to take over.
+func (m *Machine) retire() {
+	if m.lead.transferee != 0 {
+		m.transferIfReady()
+		return
+	}
+	p := m.find(m.successor())
+	if p == nil {
+		m.becomeFollower(m.hard.Epoch, 0)
+		return
+	}
+	m.transfer(p)
+}
+
+// onTimeoutNow campaigns at once: the leader itself asks for it, so the trial
+// round is skipped and stickiness does not apply (thesis §3.10).
+func (m *Machine) onTimeoutNow(msg *consensus.Message) error {
+	m.heard(msg.From)
+	if m.electable() {
+		m.becomeCandidate(true)
+	}
+	return nil
+}
