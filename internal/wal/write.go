@@ -42,6 +42,7 @@ func (l *Log) Write(b *Batch) error {
 	if err := l.makeRoom(b.Size(), b.entries > 0); err != nil {
 		return err
 	}
+	l.planMoves(b.Size())
 	l.stage(b)
 	return l.commit()
 }
@@ -52,6 +53,7 @@ func (l *Log) sign() error {
 		return err
 	}
 	l.writer.sections = l.writer.sections[:0]
+	l.reclaim.plan, l.reclaim.done = l.reclaim.at, nil
 	if err := l.commit(); err != nil {
 		return err
 	}
@@ -143,16 +145,22 @@ func (l *Log) full(err error) error {
 }
 
 // stage turns the batch into sections: what changes in a group's meta becomes its
-// whole meta.
+// whole meta. What is moved goes first: it is the group's state before the batch.
 func (l *Log) stage(b *Batch) {
-	w := &l.writer
-	w.sections = w.sections[:0]
+	w, rc := &l.writer, &l.reclaim
+	w.sections = append(w.sections[:0], rc.move[:rc.used]...)
 	for i := range b.parts {
 		p := &b.parts[i]
 		base, step := l.baseOf(p.group)
 		p.step = step + 1
 		p.meta = p.result(base)
 		p.gone = p.set == setRemoved && p.records[len(p.records)-1].kind == recordRemove
+		if k, ok := rc.by[p.group]; ok {
+			rc.move[k].records = append(rc.move[k].records, p.records...)
+			w.sections[k] = p.section
+			w.sections[k].records = rc.move[k].records
+			continue
+		}
 		w.sections = append(w.sections, p.section)
 	}
 }
@@ -193,7 +201,7 @@ func (p *part) result(base meta) meta {
 // commit writes the staged sections as one batch and takes them into the index.
 func (l *Log) commit() error {
 	seg := l.active()
-	h := batchHeader{number: l.number + 1, durable: l.durable, oldest: l.mu.segments[0].number}
+	h := batchHeader{number: l.number + 1, durable: l.durable, oldest: l.oldestLive().number}
 	buf := l.writer.encode(seg.number, l.offset, &h)
 	if _, err := seg.file.WriteAt(buf, l.offset); err != nil {
 		if isNoSpace(err) {
@@ -213,6 +221,7 @@ func (l *Log) commit() error {
 	for i := range l.writer.sections {
 		l.apply(&l.writer.sections[i], seg, h.number)
 	}
+	l.moved(h.number)
 	l.mu.stats.Batches++
 	l.mu.stats.Written += uint64(len(buf))
 	if cap(l.writer.buf) > keptBufferBytes {
