@@ -1,0 +1,84 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is one node as the user asked for it: complete, checked, with every default
+// filled in. Wiring hands it to the node and the server; nothing below knows flags.
+type Config struct {
+	// Name is this member's name, unique in the cluster.
+	Name string
+	// DataDir holds everything durable; WALDir holds the log. WALDir is empty for the
+	// usual place inside DataDir.
+	DataDir, WALDir string
+
+	// Each URL is http://host:port, lower case, without a path. Hosts to listen on are
+	// IP addresses or localhost; none of the lists is empty and none repeats itself.
+	ListenClientURLs, AdvertiseClientURLs []string
+	ListenPeerURLs, AdvertisePeerURLs     []string
+
+	Bootstrap Bootstrap
+
+	// QuotaBytes is the size of the data above which writes are rejected; 0 is no quota.
+	QuotaBytes int64
+	// RequestBytesMax is the largest request of a client, in bytes.
+	RequestBytesMax int
+	// TxnOpsMax is the largest number of operations in one transaction.
+	TxnOpsMax int
+	// SnapshotCount is how many entries the log keeps for a member that lags.
+	SnapshotCount uint64
+
+	// Heartbeat is a leader's interval; a follower that hears nothing for Election calls
+	// an election. Invariant: Heartbeat ≥ 1 ms and Election ≥ 5 × Heartbeat.
+	Heartbeat, Election time.Duration
+
+	Compaction Compaction
+	// Engine names the consensus engine of shards that this node creates.
+	Engine string
+}
+
+// Bootstrap is what founds a cluster, or lets a member join one. It counts only until
+// the data directory has state.
+type Bootstrap struct {
+	// Cluster lists the members, sorted by name. Invariant, once checked: this member is
+	// among them with exactly its AdvertisePeerURLs, and no URL is there twice.
+	Cluster []Member
+	// Token differs between clusters so that they never mix.
+	Token string
+	// Existing is false to found a cluster and true to join a running one.
+	Existing bool
+}
+
+// Member is one entry of --initial-cluster.
+type Member struct {
+	Name     string
+	PeerURLs []string
+}
+
+// Compaction says how much history is kept. The zero value keeps all of it.
+type Compaction struct {
+	// Period is the age below which history is kept; 0 if it is not counted by age.
+	Period time.Duration
+	// Revisions is the number of revisions that are kept; 0 if they are not counted.
+	Revisions int64
+}
+
+// serveConfig is everything that `serve` needs: the node, and the process around it.
+type serveConfig struct {
+	Node Config
+	Log  logConfig
+	// ShutdownTimeout bounds the time between the request to stop and the end.
+	ShutdownTimeout time.Duration
+	// StopWithStdin stops the node when standard input ends: the sign that whoever
+	// started it is gone.
+	StopWithStdin bool
+}
+
+// logConfig says what is logged, how and where to.
+type logConfig struct {
+	Level   slog.Level
+	Console bool // text instead of JSON
+	Outputs []string
+}

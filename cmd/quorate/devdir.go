@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// devFile in a dev folder says what made it: members keep their addresses for ever, so
+// other ports or another number of nodes do not fit the data.
+const devFile = "dev.json"
+
+type devLayout struct {
+	Nodes  int    `json:"nodes"`
+	Port   int    `json:"port"`
+	Engine string `json:"engine"`
+}
+
+// prepareDir makes the data folder, or checks that it fits.
+func (d *devCluster) prepareDir() error {
+	if d.dataDir == "" {
+		dir, err := os.MkdirTemp("", "quorate-dev-")
+		if err != nil {
+			return fmt.Errorf("dev cannot make a temporary folder: %w: name one with --data-dir", reason(err))
+		}
+		d.dataDir, d.temporary = dir, true
+		d.nodePaths()
+		return nil
+	}
+	dir, err := filepath.Abs(d.dataDir)
+	if err != nil {
+		return fmt.Errorf("--data-dir %s: %w", d.dataDir, err)
+	}
+	d.dataDir = dir
+	d.nodePaths()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("--data-dir %s cannot be made: %w", dir, reason(err))
+	}
+	return d.claimDir()
+}
+
+// claimDir writes the layout into a new folder, and compares it in an old one.
+func (d *devCluster) claimDir() error {
+	want := devLayout{Nodes: len(d.nodes), Port: d.port, Engine: d.engine}
+	path := filepath.Join(d.dataDir, devFile)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		entries, err := os.ReadDir(d.dataDir)
+		if err != nil {
+			return fmt.Errorf("--data-dir %s cannot be read: %w", d.dataDir, reason(err))
+		}
+		if len(entries) > 0 {
+			return fmt.Errorf("--data-dir %s has files that dev did not make: choose another folder", d.dataDir)
+		}
+		raw, err := json.Marshal(want)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, append(raw, '\n'), 0o600); err != nil {
+			return fmt.Errorf("--data-dir %s cannot be written: %w", d.dataDir, reason(err))
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--data-dir %s cannot be read: %w", d.dataDir, reason(err))
+	}
+	var have devLayout
+	if err := json.Unmarshal(raw, &have); err != nil {
+		return fmt.Errorf("%s is damaged: choose another --data-dir, or remove this one if its data may go", path)
+	}
+	if have != want {
+		return fmt.Errorf("--data-dir %s was made with --nodes %d --port %d --engine %s: use the same, or another folder",
+			d.dataDir, have.Nodes, have.Port, have.Engine)
+	}
+	return nil
+}

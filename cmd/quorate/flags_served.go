@@ -1,0 +1,47 @@
+package main
+
+// servedFlags are those of etcd's flags that work as in etcd.
+var servedFlags = []flagSpec{
+	{name: "name", preset: "default", note: "this member's name, unique in the cluster"},
+	{name: "data-dir", note: "folder of everything durable (default NAME.etcd)"},
+	{name: "wal-dir", note: "folder of the log, for a disk of its own (default inside --data-dir)"},
+	{name: "listen-client-urls", preset: "http://localhost:2379", note: "where clients are served, separated by commas"},
+	{name: "advertise-client-urls", preset: "http://localhost:2379", note: "where clients are told to find this member"},
+	{name: "listen-peer-urls", preset: "http://localhost:2380", note: "where the other members are served"},
+	{name: "initial-advertise-peer-urls", preset: "http://localhost:2380", note: "where the other members find this one"},
+	{name: "initial-cluster", note: "all members of a new cluster as NAME=URL,... (default this one alone)"},
+	{name: "initial-cluster-state", preset: stateNew, choices: []string{stateNew, stateExisting},
+		note: "new to found a cluster, existing to join one"},
+	{name: "initial-cluster-token", preset: "etcd-cluster", note: "text that differs between clusters, so that they never mix"},
+	{name: "heartbeat-interval", kind: natural, preset: "100", note: "milliseconds between a leader's heartbeats"},
+	{name: "election-timeout", kind: natural, preset: "1000", note: "milliseconds without a leader before an election"},
+	{name: "snapshot-count", kind: integer, preset: "10000", note: "entries that a slow member may lag before it needs a snapshot"},
+	{name: "quota-backend-bytes", kind: integer, preset: "0", note: "bytes of data before writes are rejected; 0 is 2 GiB, negative is no quota"},
+	{name: "max-request-bytes", kind: natural, preset: "1572864", note: "largest request of a client"},
+	{name: "max-txn-ops", kind: natural, preset: "128", note: "operations in one transaction"},
+	{name: "auto-compaction-mode", preset: modePeriodic, choices: []string{modePeriodic, modeRevision},
+		note: "what --auto-compaction-retention counts"},
+	{name: "auto-compaction-retention", preset: "0", note: "history to keep: hours or a duration, or revisions; 0 keeps all"},
+	{name: "logger", preset: "zap", choices: []string{"zap"}, note: "kept for etcd's sake"},
+	{name: "log-level", preset: "info", choices: logLevelNames, note: "least level that is written"},
+	{name: "log-format", preset: formatJSON, choices: []string{formatJSON, formatConsole}, note: "one JSON object per line, or text"},
+	{name: "log-outputs", preset: "default", note: "default, stderr, stdout or files, separated by commas; SIGHUP reopens files"},
+	{name: flagConfigFile, note: "YAML file with etcd's keys; other flags and variables then do not count"},
+	{name: flagVersion, kind: boolean, preset: "false", note: "print the version and end"},
+}
+
+const (
+	flagConfigFile    = "config-file"
+	flagVersion       = "version"
+	flagStopWithStdin = "stop-with-stdin"
+)
+
+// ownFlags are not etcd's.
+var ownFlags = []flagSpec{
+	{name: "engine", preset: engines[0], choices: engines, note: "consensus engine of new shards"},
+	{name: "shutdown-timeout", kind: duration, preset: "10s", note: "longest time between SIGTERM and the end"},
+	{name: flagStopWithStdin, kind: boolean, preset: "false", note: "stop when standard input ends"},
+}
+
+// engines lists the consensus engines of this build, the default first.
+var engines = []string{"raft"}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// handoverShare of the shutdown time is for the handover of leadership; it takes two
+// round trips, and when it takes longer nobody is there to take over.
+const handoverShare = 3
+
+// stopRequests delivers why to stop: a signal, or what other delivers (nil: nothing). A
+// second signal ends the process at once.
+func (p *process) stopRequests(ctx context.Context, other <-chan string) <-chan string {
+	stop := make(chan string, 1)
+	go func() {
+		select {
+		case <-ctx.Done():
+			return
+		case why := <-other:
+			stop <- why
+		case s := <-p.signals:
+			stop <- "received signal " + s.String()
+		}
+		select {
+		case <-ctx.Done():
+		case s := <-p.signals:
+			p.exit(signalCode(s))
+		}
+	}()
+	return stop
+}
+
+// stdinEnd delivers once standard input ends.
+func (p *process) stdinEnd() <-chan string {
+	why := make(chan string, 1)
+	go func() {
+		_, _ = io.Copy(io.Discard, p.stdin) // an error is an end too
+		why <- "standard input ended"
+	}()
+	return why
+}
+
+func signalCode(s os.Signal) int {
+	if n, ok := s.(syscall.Signal); ok {
+		return exitSignal + int(n)
+	}
+	return exitFailed
+}
+
+// supervise accompanies a running node to its end.
+func (p *process) supervise(ctx context.Context, node runningNode, stop <-chan string, timeout time.Duration, log *slog.Logger) error {
+	manager := serviceManager{socket: p.getenv("NOTIFY_SOCKET")}
+	ready := node.Ready()
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			log.Info("ready to serve client requests")
+			if err := manager.notify("READY=1"); err != nil {
+				log.Warn("the service manager cannot be told", "error", err.Error())
+			}
+		case err := <-node.Failed():
+			_ = node.Close() // err says more
+			return err
+		case why := <-stop:
+			log.Info("stopping", "reason", why, "timeout", timeout)
+			_ = manager.notify("STOPPING=1")
+			return shutdown(ctx, node, timeout, log)
+		}
+	}
+}
+
+// shutdown hands over, drains and stops. Only the last must succeed: the other two make
+// the stop gentle, not safe.
+func shutdown(ctx context.Context, node runningNode, timeout time.Duration, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	handover, done := context.WithTimeout(ctx, timeout/handoverShare)
+	if err := node.Handover(handover); err != nil {
+		log.Warn("leadership was not handed over", "error", err.Error())
+	}
+	done()
+	if err := node.Drain(ctx); err != nil {
+		log.Warn("some requests were cut off", "error", err.Error())
+	}
+	if err := node.Close(); err != nil {
+		return fmt.Errorf("stopped, but not in order: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// reopenOnHangup reopens the log files at each SIGHUP, until the function it returns is
+// called.
+func reopenOnHangup(sink *logSink, log *slog.Logger) func() {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-hangup:
+				if err := sink.reopen(); err != nil {
+					log.Error("the old log files stay in use", "error", err.Error())
+				}
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangup)
+		close(done)
+	}
+}

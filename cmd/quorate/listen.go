@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+
+	"github.com/quorate/quorate/internal/env"
+)
+
+// listen opens the sockets of a Config, all or none.
+func listen(ctx context.Context, network env.Network, c *Config) (*listeners, error) {
+	l := &listeners{}
+	for _, part := range []struct {
+		flag string
+		urls []string
+		into *[]net.Listener
+	}{
+		{"--listen-peer-urls", c.ListenPeerURLs, &l.peer},
+		{"--listen-client-urls", c.ListenClientURLs, &l.client},
+	} {
+		for _, u := range part.urls {
+			one, err := network.Listen(ctx, address(u))
+			if err != nil {
+				l.close()
+				return nil, listenError(part.flag, u, err)
+			}
+			*part.into = append(*part.into, one)
+		}
+	}
+	return l, nil
+}
+
+func listenError(flag, u string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s %s: the port is in use: stop the other process or choose another port", flag, u)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%s %s: this machine has no such address: write one of its own, or 0.0.0.0 for all", flag, u)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s %s: this user may not open the port: choose one above 1023", flag, u)
+	}
+	return fmt.Errorf("%s %s cannot be opened: %w", flag, u, err)
+}
+
+func (l *listeners) close() {
+	for _, one := range l.peer {
+		one.Close()
+	}
+	for _, one := range l.client {
+		one.Close()
+	}
+}

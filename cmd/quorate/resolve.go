@@ -1,0 +1,217 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	stateNew      = "new"
+	stateExisting = "existing"
+
+	modePeriodic = "periodic"
+	modeRevision = "revision"
+
+	// quotaBytesDefault is etcd's.
+	quotaBytesDefault = 2 << 30
+	// requestBytesMax is the largest --max-request-bytes: a request is held in memory
+	// several times on every member, and one consensus entry carries it whole.
+	requestBytesMax = 64 << 20
+	// txnOpsMax is the largest --max-txn-ops: a transaction is applied in one step,
+	// during which the shard answers nobody else.
+	txnOpsMax = 1 << 20
+	// electionMillisMax is etcd's: longer timeouts hide failures from their users.
+	electionMillisMax = 50_000
+	// nameBytesMax keeps names fit for log lines, metrics and folders.
+	nameBytesMax = 256
+)
+
+// resolve gives the settings their meaning.
+func resolve(s *settings) (*serveConfig, error) {
+	if err := s.refuse(); err != nil {
+		return nil, err
+	}
+	c := &serveConfig{
+		ShutdownTimeout: s.duration("shutdown-timeout"),
+		StopWithStdin:   s.boolean(flagStopWithStdin),
+	}
+	if c.ShutdownTimeout <= 0 {
+		return nil, fmt.Errorf("%s must be longer than 0s", s.where("shutdown-timeout"))
+	}
+	var err error
+	if c.Log, err = resolveLog(s); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(*settings, *Config) error{
+		resolveIdentity, resolveURLs, resolveBootstrap, resolveLimits, resolveTiming, resolveCompaction,
+	} {
+		if err := step(s, &c.Node); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func resolveIdentity(s *settings, c *Config) error {
+	c.Name = s.text("name")
+	switch {
+	case c.Name == "":
+		return fmt.Errorf("%s is empty: give this member a name", s.where("name"))
+	case strings.ContainsAny(c.Name, "=,"):
+		return fmt.Errorf("%s %q contains '=' or ',', which --initial-cluster cannot hold: use another name", s.where("name"), c.Name)
+	case len(c.Name) > nameBytesMax:
+		return fmt.Errorf("%s is longer than %d bytes: use a shorter name", s.where("name"), nameBytesMax)
+	}
+	c.Engine = s.text("engine")
+	c.WALDir = s.text("wal-dir")
+	c.DataDir = s.text("data-dir")
+	if c.DataDir != "" {
+		return nil
+	}
+	if strings.ContainsAny(c.Name, `/\`) {
+		return fmt.Errorf("%s %q cannot name the data directory: add --data-dir", s.where("name"), c.Name)
+	}
+	c.DataDir = c.Name + ".etcd"
+	return nil
+}
+
+func resolveURLs(s *settings, c *Config) error {
+	for _, f := range []struct {
+		name  string
+		into  *[]string
+		check func([]string) error
+	}{
+		{"listen-client-urls", &c.ListenClientURLs, checkListen},
+		{"listen-peer-urls", &c.ListenPeerURLs, checkListen},
+		{"advertise-client-urls", &c.AdvertiseClientURLs, checkAdvertise},
+		{"initial-advertise-peer-urls", &c.AdvertisePeerURLs, checkAdvertise},
+		{"listen-metrics-urls", nil, nil},
+		{"listen-client-http-urls", nil, nil},
+	} {
+		urls, err := parseURLs(s.list(f.name))
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.where(f.name), err)
+		}
+		if f.into == nil {
+			continue // ignored, but https:// in it is refused all the same
+		}
+		if len(urls) == 0 {
+			return fmt.Errorf("%s is empty: write http://HOST:PORT", s.where(f.name))
+		}
+		if err := f.check(urls); err != nil {
+			return fmt.Errorf("%s: %w", s.where(f.name), err)
+		}
+		*f.into = urls
+	}
+	if s.given("listen-client-urls") && !s.given("advertise-client-urls") && !s.fromFile {
+		return fmt.Errorf("--listen-client-urls needs --advertise-client-urls beside it: say where clients find this member")
+	}
+	if u, ok := sameAddress(c.ListenClientURLs, c.ListenPeerURLs); ok {
+		return fmt.Errorf("--listen-client-urls and --listen-peer-urls both have %s: give each a port of its own", u)
+	}
+	return nil
+}
+
+func resolveBootstrap(s *settings, c *Config) error {
+	c.Bootstrap.Existing = s.text("initial-cluster-state") == stateExisting
+	c.Bootstrap.Token = s.text("initial-cluster-token")
+	if c.Bootstrap.Token == "" {
+		return fmt.Errorf("%s is empty: any text that differs between clusters will do", s.where("initial-cluster-token"))
+	}
+	members, err := parseCluster(s.list("initial-cluster"))
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.where("initial-cluster"), err)
+	}
+	if len(members) == 0 {
+		members = []Member{{Name: c.Name, PeerURLs: c.AdvertisePeerURLs}}
+	}
+	c.Bootstrap.Cluster = members
+	return nil
+}
+
+func resolveLimits(s *settings, c *Config) error {
+	c.QuotaBytes = s.integer("quota-backend-bytes")
+	switch {
+	case c.QuotaBytes == 0:
+		c.QuotaBytes = quotaBytesDefault
+	case c.QuotaBytes < 0:
+		c.QuotaBytes = 0
+	}
+	for _, f := range []struct {
+		name string
+		most int64
+		into *int
+	}{
+		{"max-request-bytes", requestBytesMax, &c.RequestBytesMax},
+		{"max-txn-ops", txnOpsMax, &c.TxnOpsMax},
+	} {
+		n := s.integer(f.name)
+		if n < 1 || n > f.most {
+			return fmt.Errorf("%s is %d: it must be between 1 and %d", s.where(f.name), n, f.most)
+		}
+		*f.into = int(n)
+	}
+	count := s.integer("snapshot-count")
+	if count < 0 {
+		return fmt.Errorf("%s is %d: it must be 1 or more", s.where("snapshot-count"), count)
+	}
+	if count == 0 { // etcd reads 0 as "the default"
+		count, _ = strconv.ParseInt(s.table["snapshot-count"].preset, 10, 64)
+	}
+	c.SnapshotCount = uint64(count)
+	return nil
+}
+
+func resolveTiming(s *settings, c *Config) error {
+	heartbeat, election := s.integer("heartbeat-interval"), s.integer("election-timeout")
+	switch {
+	case heartbeat < 1:
+		return fmt.Errorf("%s is 0: it must be 1 millisecond or more", s.where("heartbeat-interval"))
+	case election > electionMillisMax:
+		return fmt.Errorf("%s is %d ms: it must be %d ms or less", s.where("election-timeout"), election, electionMillisMax)
+	case election < 5*heartbeat:
+		return fmt.Errorf("%s is %d ms: it must be at least five times --heartbeat-interval, which is %d ms",
+			s.where("election-timeout"), election, heartbeat)
+	}
+	c.Heartbeat = time.Duration(heartbeat) * time.Millisecond
+	c.Election = time.Duration(election) * time.Millisecond
+	return nil
+}
+
+func resolveCompaction(s *settings, c *Config) error {
+	raw := s.text("auto-compaction-retention")
+	var err error
+	if s.text("auto-compaction-mode") == modeRevision {
+		c.Compaction.Revisions, err = parseRevisions(raw)
+	} else {
+		c.Compaction.Period, err = parsePeriod(raw)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is %q: %w", s.where("auto-compaction-retention"), raw, err)
+	}
+	return nil
+}
+
+func parseRevisions(raw string) (int64, error) {
+	n, err := strconv.ParseInt(raw, 10, 64)
+	if err != nil || n < 0 {
+		return 0, errors.New("with --auto-compaction-mode revision it must be a number of revisions, 0 or more")
+	}
+	return n, nil
+}
+
+// parsePeriod reads a duration; a number alone counts hours.
+func parsePeriod(raw string) (time.Duration, error) {
+	const hoursMax = int64(1<<63-1) / int64(time.Hour)
+	if hours, err := strconv.ParseInt(raw, 10, 64); err == nil && hours >= 0 && hours <= hoursMax {
+		return time.Duration(hours) * time.Hour, nil
+	}
+	d, err := time.ParseDuration(raw)
+	if err != nil || d < 0 {
+		return 0, errors.New("with --auto-compaction-mode periodic it must be hours or a duration such as 30m, 0 or more")
+	}
+	return d, nil
+}

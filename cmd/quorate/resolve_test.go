@@ -1,0 +1,252 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// configureFrom runs a command line up to the configuration that it means.
+func configureFrom(t *testing.T, environ []string, args ...string) (*serveConfig, []string, error) {
+	t.Helper()
+	p, _, _ := newTestProcess(args...)
+	p.environ = environ
+	root := newRoot(p)
+	line := p.commandLine(root)
+	cmd, rest, err := root.Find(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		return nil, nil, flagError(cmd, err)
+	}
+	return p.configure(newFlagTable(), cmd.Flags())
+}
+
+// Goal: without flags we are what etcd is without flags. Method: etcd 3.7's defaults
+// written out in full.
+func TestDefaultsAreEtcds(t *testing.T) {
+	c, warnings, err := configureFrom(t, nil)
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	want := Config{
+		Name:                "default",
+		DataDir:             "default.etcd",
+		ListenClientURLs:    []string{"http://localhost:2379"},
+		AdvertiseClientURLs: []string{"http://localhost:2379"},
+		ListenPeerURLs:      []string{"http://localhost:2380"},
+		AdvertisePeerURLs:   []string{"http://localhost:2380"},
+		Bootstrap: Bootstrap{
+			Cluster: []Member{{Name: "default", PeerURLs: []string{"http://localhost:2380"}}},
+			Token:   "etcd-cluster",
+		},
+		QuotaBytes:      2 << 30,
+		RequestBytesMax: 1572864,
+		TxnOpsMax:       128,
+		SnapshotCount:   10000,
+		Heartbeat:       100 * time.Millisecond,
+		Election:        time.Second,
+		Engine:          "raft",
+	}
+	if diff := cmp.Diff(want, c.Node); diff != "" {
+		t.Error(diff)
+	}
+	if err := checkBootstrap(&c.Node); err != nil {
+		t.Error(err)
+	}
+}
+
+// Goal: Q4, each bad input is one sentence that names the flag and the remedy. Method: a
+// table of command lines with a part of the sentence.
+func TestBadInput(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--name=", "--name is empty"},
+		{"--name a=b", `contains '=' or ','`},
+		{"--name a/b", "add --data-dir"},
+		{"--name " + strings.Repeat("x", 257), "longer than 256 bytes"},
+		{"--max-txn-ops -1", `--max-txn-ops: "-1" is not a whole number`},
+		{"--max-txn-ops 0", "--max-txn-ops is 0: it must be between 1 and"},
+		{"--max-request-bytes 0", "between 1 and 67108864"},
+		{"--max-request-bytes 4000000000", "between 1 and 67108864"},
+		{"--snapshot-count -5", "--snapshot-count is -5: it must be 1 or more"},
+		{"--quota-backend-bytes 1GB", `"1GB" is not a whole number`},
+		{"--heartbeat-interval 0", "1 millisecond or more"},
+		{"--heartbeat-interval 300", "at least five times --heartbeat-interval, which is 300 ms"},
+		{"--election-timeout 60000", "50000 ms or less"},
+		{"--auto-compaction-retention -1", "periodic it must be hours or a duration"},
+		{"--auto-compaction-retention -5m", "0 or more"},
+		{"--auto-compaction-retention soon", "hours or a duration such as 30m"},
+		{"--auto-compaction-mode revision --auto-compaction-retention 5m", "a number of revisions"},
+		{"--auto-compaction-mode revision --auto-compaction-retention -5", "0 or more"},
+		{"--auto-compaction-mode hourly", `"hourly" is not periodic or revision`},
+		{"--initial-cluster-state old", `"old" is not new or existing`},
+		{"--initial-cluster-token=", "any text that differs"},
+		{"--engine paxos", `"paxos" is not raft`},
+		{"--log-format xml", `"xml" is not json or console`},
+		{"--log-level loud", "is not one of debug, info"},
+		{"--log-outputs=", "write stderr, stdout or a file"},
+		{"--logger capnslog", `"capnslog" is not zap`},
+		{"--shutdown-timeout 0s", "longer than 0s"},
+		{"--listen-peer-urls https://10.0.0.1:2380", "is refused because TLS is not built yet"},
+		{"--listen-metrics-urls https://10.0.0.1:2381", "is refused because TLS is not built yet"},
+		{"--listen-peer-urls unix://sock", "Unix socket"},
+		{"--listen-peer-urls ftp://10.0.0.1:2380", "write http://HOST:PORT"},
+		{"--listen-peer-urls http://10.0.0.1", "has no port"},
+		{"--listen-peer-urls http://10.0.0.1:0", "no port between 1 and 65535"},
+		{"--listen-peer-urls http://10.0.0.1:66000", "no port between 1 and 65535"},
+		{"--listen-peer-urls http://10.0.0.1:2380/x", "more than a host and a port"},
+		{"--listen-peer-urls http://db1.example:2380", "names a host to listen on"},
+		{"--listen-peer-urls=", "--listen-peer-urls is empty"},
+		{"--initial-advertise-peer-urls http://0.0.0.0:2380", "cannot be dialled"},
+		{"--listen-client-urls http://127.0.0.1:2000", "needs --advertise-client-urls beside it"},
+		{"--listen-peer-urls http://127.0.0.1:2379", "give each a port of its own"},
+		{"--initial-cluster http://127.0.0.1:2380", "has no name"},
+		{"--initial-cluster default=https://127.0.0.1:2380", "TLS is not built yet"},
+		{"--force-new-cluster", "--force-new-cluster is refused"},
+		{"--discovery-password secret", "--discovery-password is refused"},
+	} {
+		_, _, err := configureFrom(t, nil, strings.Fields(c.args)...)
+		if err == nil {
+			t.Errorf("%s is accepted", c.args)
+			continue
+		}
+		checkSentence(t, c.args, err.Error(), c.want)
+	}
+}
+
+func checkSentence(t *testing.T, input, sentence, want string) {
+	t.Helper()
+	switch {
+	case !strings.Contains(sentence, want):
+		t.Errorf("%s: %q lacks %q", input, sentence, want)
+	case strings.Contains(sentence, "\n"), strings.HasSuffix(sentence, "."):
+		t.Errorf("%s: %q is not one sentence in our form", input, sentence)
+	case strings.Contains(sentence, "secret"):
+		t.Errorf("%s: %q shows a secret", input, sentence)
+	}
+}
+
+// Goal: a wrong --initial-cluster says what does not fit. Method: one node's flags with
+// one mistake each.
+func TestBootstrapMistakes(t *testing.T) {
+	const own = "--name a --initial-advertise-peer-urls http://10.0.0.1:2380 --initial-cluster "
+	for _, c := range []struct{ args, want string }{
+		{own + "b=http://10.0.0.2:2380,c=http://10.0.0.3:2380", `lists b, c but not this member: correct --name "a" or add a=http://10.0.0.1:2380`},
+		{own + "a=http://10.0.0.9:2380,b=http://10.0.0.2:2380", "says a=http://10.0.0.9:2380, but --initial-advertise-peer-urls is http://10.0.0.1:2380"},
+		{own + "a=http://10.0.0.1:2380,b=http://10.0.0.1:2380", "gives http://10.0.0.1:2380 to both a and b"},
+		{own + "a=http://10.0.0.1:2380,a=http://10.0.0.1:2380", "lists a=http://10.0.0.1:2380 twice"},
+		{own + "a=http://10.0.0.1:2380,a=http://10.0.0.2:2380", "give each member a name of its own"},
+		{own + "a=http://10.0.0.1:2380 --initial-cluster-state existing", "lists only this member"},
+		{"--name a --initial-advertise-peer-urls http://10.0.0.1:2380,http://10.0.0.1:2390 --initial-cluster a=http://10.0.0.1:2380", "add a=http://10.0.0.1:2390 to it"},
+	} {
+		cfg, _, err := configureFrom(t, nil, strings.Fields(c.args)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = checkBootstrap(&cfg.Node); err == nil {
+			t.Errorf("%s is accepted", c.args)
+			continue
+		}
+		checkSentence(t, c.args, err.Error(), c.want)
+	}
+}
+
+// Goal: what etcd accepts is accepted. Method: forms from its documentation.
+func TestBootstrapForms(t *testing.T) {
+	for _, args := range []string{
+		"--name a --initial-advertise-peer-urls http://10.0.0.1:2380",
+		"--initial-advertise-peer-urls http://db1.example:2380",
+		"--name a --initial-cluster a=http://localhost:2380,b=http://10.0.0.2:2380,",
+		"--name a --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster a=http://localhost:2380",
+		"--name a --initial-advertise-peer-urls http://h:1,http://h:2 --initial-cluster a=http://h:2,b=http://g:1,a=http://h:1",
+		"--name a --initial-cluster a=http://localhost:2380,b=http://10.0.0.2:2380 --initial-cluster-state existing",
+		"--listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://DB1.example:2379",
+		"--listen-peer-urls http://[::]:2380",
+	} {
+		c, _, err := configureFrom(t, nil, strings.Fields(args)...)
+		if err == nil {
+			err = checkBootstrap(&c.Node)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+func TestCompactionRetention(t *testing.T) {
+	for _, c := range []struct {
+		mode, retention string
+		want            Compaction
+	}{
+		{"periodic", "0", Compaction{}},
+		{"periodic", "5", Compaction{Period: 5 * time.Hour}},
+		{"periodic", "30m", Compaction{Period: 30 * time.Minute}},
+		{"revision", "0", Compaction{}},
+		{"revision", "5000", Compaction{Revisions: 5000}},
+	} {
+		cfg, _, err := configureFrom(t, nil, "--auto-compaction-mode", c.mode, "--auto-compaction-retention", c.retention)
+		if err != nil || cfg.Node.Compaction != c.want {
+			t.Errorf("%s %s: %+v, %v", c.mode, c.retention, cfg, err)
+		}
+	}
+}
+
+func TestQuota(t *testing.T) {
+	for text, want := range map[string]int64{"0": 2 << 30, "-1": 0, "4096": 4096} {
+		c, _, err := configureFrom(t, nil, "--quota-backend-bytes", text)
+		if err != nil || c.Node.QuotaBytes != want {
+			t.Errorf("quota %s: %+v, %v", text, c, err)
+		}
+	}
+}
+
+// Goal: a flag wins over QUORATE_, which wins over ETCD_, and whatever loses is named.
+func TestPrecedence(t *testing.T) {
+	environ := []string{
+		"ETCD_NAME=e", "QUORATE_NAME=q", "ETCD_MAX_TXN_OPS=7", "ETCD_DATA_DIR=/e",
+		"ETCD_PORT_2379_TCP=tcp://10.0.0.1:2379", "ETCD_WAL_DIR=", "OTHER=1", "QUORATE_MAX_WALS=3",
+	}
+	c, warnings, err := configureFrom(t, environ, "-data-dir", "/flag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Node.Name != "q" || c.Node.TxnOpsMax != 7 || c.Node.DataDir != "/flag" || c.Node.WALDir != "" {
+		t.Errorf("%+v", c.Node)
+	}
+	want := []string{
+		"ETCD_DATA_DIR is ignored: --data-dir was given",
+		"ETCD_NAME is ignored: QUORATE_NAME is set",
+		"ETCD_PORT_2379_TCP is ignored: no flag has this name",
+		"--max-wals (from QUORATE_MAX_WALS) has no effect yet: the log recycles its segments by itself",
+	}
+	if !reflect.DeepEqual(warnings, want) {
+		t.Error(cmp.Diff(want, warnings))
+	}
+	if _, _, err := configureFrom(t, []string{"ETCD_CERT_FILE=/x"}); err == nil || !strings.HasPrefix(err.Error(), "--cert-file (from ETCD_CERT_FILE) is refused") {
+		t.Error(err)
+	}
+	if _, _, err := configureFrom(t, []string{"ETCD_MAX_TXN_OPS=many"}); err == nil || !strings.HasPrefix(err.Error(), `--max-txn-ops (from ETCD_MAX_TXN_OPS): "many" is not`) {
+		t.Error(err)
+	}
+}
+
+// Goal: a URL that is accepted has one form. Method: parse the result again.
+func FuzzParseURL(f *testing.F) {
+	for _, s := range []string{"http://localhost:2379", "http://[::1]:1", "https://a:1", "http://a:0", "unix://x", "http://A.b:99/", "http://a:1?x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		u, err := parseURL(s)
+		if err != nil {
+			return
+		}
+		if again, err := parseURL(u); err != nil || again != u {
+			t.Fatalf("%q became %q and then %q, %v", s, u, again, err)
+		}
+		address(u)
+	})
+}
