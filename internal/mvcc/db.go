@@ -1,0 +1,107 @@
+package mvcc
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/quorate/quorate/internal/engine"
+)
+
+// Options bounds what a DB keeps in memory.
+type Options struct {
+	// RecentBytes bounds the ring of newest events (default 4 MiB).
+	RecentBytes int64
+	// PendingEvents bounds the events that wait for one watcher (default 1024).
+	PendingEvents int
+}
+
+const (
+	recentBytesDefault   = 4 << 20
+	pendingEventsDefault = 1024
+)
+
+// DB is the versioned state of one shard. One goroutine writes, through Writer;
+// Views and watchers are safe from any goroutine beside it.
+type DB struct {
+	engine engine.Engine
+	keys   keyspace
+	opts   Options
+	writer Writer // owned by the writing goroutine
+
+	// generation counts replacements of the whole state; it is odd while one is
+	// under way (M9).
+	generation atomic.Uint64
+
+	mu struct {
+		sync.Mutex
+		head   Head // the newest published state
+		recent recent
+		hub    hub
+		counts counts
+	}
+}
+
+// Open opens the state below prefix; an empty store is at revision 1.
+func Open(e engine.Engine, prefix []byte, opts Options) (*DB, error) {
+	if opts.RecentBytes == 0 {
+		opts.RecentBytes = recentBytesDefault
+	}
+	if opts.PendingEvents == 0 {
+		opts.PendingEvents = pendingEventsDefault
+	}
+	db := &DB{engine: e, keys: keyspace{prefix: prefix}, opts: opts}
+	db.writer.init(db)
+	db.mu.hub.init()
+	return db, db.load()
+}
+
+// load reads the head and starts all that is kept in memory afresh.
+func (db *DB) load() error {
+	head, err := readHead(db.engine, db.keys)
+	if err != nil {
+		return err
+	}
+	db.mu.Lock()
+	db.mu.hub.rewind(db.mu.head.Revision)
+	db.mu.head = head
+	db.mu.recent.reset(db.opts.RecentBytes, head.Revision)
+	db.mu.counts.reset()
+	wake := append([]*Watcher(nil), db.mu.hub.all.watchers...)
+	db.mu.Unlock()
+	for _, w := range wake {
+		w.wake()
+	}
+	return nil
+}
+
+func readHead(r engine.Reader, keys keyspace) (Head, error) {
+	val, ok, err := r.Get(keys.table(nil, tableHead), nil)
+	if err != nil {
+		return Head{}, err
+	}
+	if !ok {
+		return Head{Revision: 1, Compacted: -1}, nil
+	}
+	return decodeHead(val)
+}
+
+// Head returns the newest published state's summary.
+func (db *DB) Head() Head {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.mu.head
+}
+
+// Replace runs install, which replaces everything below the prefix, and takes up
+// the new state. Views that were open meanwhile answer ErrReplaced (M9); watchers
+// go on from where they are. The writing goroutine calls it.
+func (db *DB) Replace(install func() error) error {
+	db.generation.Add(1)
+	err := install()
+	db.generation.Add(1)
+	if err != nil {
+		return fmt.Errorf("mvcc: replace state: %w", err)
+	}
+	return db.load()
+}

@@ -1,0 +1,252 @@
+package store
+
+import (
+	"bytes"
+
+	"github.com/quorate/quorate/internal/mvcc"
+)
+
+// A transaction runs in three passes, as in etcd: every comparison, nested ones
+// included, looks at the state before the transaction and fixes the path; then
+// everything on the path that could be rejected is checked; then it runs and
+// cannot be rejected any more.
+
+// txnPath holds the outcomes of the comparisons in the order in which the
+// transactions are met.
+type txnPath struct {
+	outcomes []bool
+	next     int
+}
+
+// branch returns the operations that run, and the outcome.
+func (p *txnPath) branch(r *TxnRequest) ([]RequestOp, bool) {
+	ok := p.outcomes[p.next]
+	p.next++
+	if ok {
+		return r.Success, true
+	}
+	return r.Failure, false
+}
+
+// compareAll decides r and the transactions on its path.
+func (p *txnPath) compareAll(src source, r *TxnRequest) error {
+	ok, err := holdAll(src, r.Compare)
+	if err != nil {
+		return err
+	}
+	p.outcomes = append(p.outcomes, ok)
+	ops := r.Failure
+	if ok {
+		ops = r.Success
+	}
+	for i := range ops {
+		if ops[i].Txn == nil {
+			continue
+		}
+		if err := p.compareAll(src, ops[i].Txn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func holdAll(src source, compares []Compare) (bool, error) {
+	for i := range compares {
+		if ok, err := holds(src, &compares[i]); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// holds reports whether every key that c names meets it. A key that does not exist
+// has zeros for everything but a value: no comparison with a value holds for it.
+func holds(src source, c *Compare) (bool, error) {
+	at := src.Head().Revision
+	rg := mvcc.NewRange(c.Key, c.RangeEnd)
+	found, ok := false, true
+	check := func(kv *KeyValue) (bool, error) {
+		found, ok = true, c.meets(kv)
+		return ok, nil
+	}
+	if key, single := rg.SingleKey(); single {
+		kv, exists, err := src.Get(key, at)
+		if err != nil {
+			return false, err
+		}
+		if exists {
+			_, _ = check(&kv)
+		}
+	} else if err := src.Scan(rg, at, check); err != nil {
+		return false, err
+	}
+	if !found {
+		return c.Target != CompareValue && c.meets(&KeyValue{}), nil
+	}
+	return ok, nil
+}
+
+func (c *Compare) meets(kv *KeyValue) bool {
+	order := 0
+	switch c.Target {
+	case CompareVersion:
+		order = compareNumbers(kv.Version, c.Number)
+	case CompareCreate:
+		order = compareNumbers(kv.CreateRevision, c.Number)
+	case CompareMod:
+		order = compareNumbers(kv.ModRevision, c.Number)
+	case CompareValue:
+		order = bytes.Compare(kv.Value, c.Value)
+	case CompareLease:
+		order = compareNumbers(kv.Lease, c.Number)
+	}
+	switch c.Result {
+	case CompareEqual:
+		return order == 0
+	case CompareNotEqual:
+		return order != 0
+	case CompareGreater:
+		return order > 0
+	case CompareLess:
+		return order < 0
+	}
+	return true
+}
+
+func compareNumbers(a, b int64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// checkRange finds every reason to reject a range on the path. It is the one check
+// of a replica that does not build the response, so it must not depend on that
+// (etcd #18667).
+func checkRange(h mvcc.Head, r *RangeRequest) error {
+	switch {
+	case r.Revision == 0:
+		return nil
+	case r.Revision > h.Revision:
+		return ErrFutureRevision
+	case r.Revision < h.Compacted:
+		return ErrCompacted
+	}
+	return nil
+}
+
+func (c *command) txn(r *TxnRequest) (*TxnResponse, error) {
+	if c.overQuota(txnCost(r)) {
+		return nil, ErrNoSpace
+	}
+	var path txnPath
+	if err := path.compareAll(writerSource{c.w}, r); err != nil {
+		return nil, err
+	}
+	if err := c.checkTxn(r, &path); err != nil {
+		return nil, err
+	}
+	path.next = 0
+	resp, err := c.runTxn(r, &path)
+	if resp != nil {
+		resp.Revision = c.w.Revision()
+	}
+	return resp, err
+}
+
+// txnCost is what the costlier branch puts, taken or not.
+func txnCost(r *TxnRequest) int64 {
+	var costs [2]int64
+	for i, ops := range [][]RequestOp{r.Success, r.Failure} {
+		for j := range ops {
+			switch {
+			case ops[j].Put != nil:
+				costs[i] += putCost(ops[j].Put)
+			case ops[j].Txn != nil:
+				costs[i] += txnCost(ops[j].Txn)
+			}
+		}
+	}
+	return max(costs[0], costs[1])
+}
+
+func (c *command) checkTxn(r *TxnRequest, path *txnPath) error {
+	ops, _ := path.branch(r)
+	for i := range ops {
+		var err error
+		switch op := &ops[i]; {
+		case op.Range != nil:
+			err = checkRange(c.w.Head(), op.Range)
+		case op.Put != nil:
+			err = c.checkPut(op.Put)
+		case op.Txn != nil:
+			err = c.checkTxn(op.Txn, path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *command) runTxn(r *TxnRequest, path *txnPath) (*TxnResponse, error) {
+	ops, ok := path.branch(r)
+	var resp *TxnResponse
+	if c.want {
+		resp = &TxnResponse{Succeeded: ok, Responses: make([]ResponseOp, len(ops))}
+	}
+	for i := range ops {
+		out, err := c.runOp(&ops[i], path)
+		if err != nil {
+			return nil, err
+		}
+		if resp != nil {
+			resp.Responses[i] = out
+		}
+	}
+	return resp, nil
+}
+
+func (c *command) runOp(op *RequestOp, path *txnPath) (out ResponseOp, err error) {
+	switch {
+	case op.Range != nil:
+		if c.want {
+			out.Range, err = runRange(writerSource{c.w}, op.Range)
+		}
+	case op.Put != nil:
+		out.Put, err = c.runPut(op.Put)
+	case op.DeleteRange != nil:
+		out.DeleteRange, err = c.deleteRange(op.DeleteRange)
+	case op.Txn != nil:
+		out.Txn, err = c.runTxn(op.Txn, path)
+	}
+	return out, err
+}
+
+// runReadTxn answers a transaction that only reads.
+func runReadTxn(src source, r *TxnRequest) (*TxnResponse, error) {
+	ok, err := holdAll(src, r.Compare)
+	if err != nil {
+		return nil, err
+	}
+	ops := r.Failure
+	if ok {
+		ops = r.Success
+	}
+	head := src.Head()
+	for i := range ops {
+		if err := checkRange(head, ops[i].Range); err != nil {
+			return nil, err
+		}
+	}
+	resp := &TxnResponse{Revision: head.Revision, Succeeded: ok, Responses: make([]ResponseOp, len(ops))}
+	for i := range ops {
+		if resp.Responses[i].Range, err = runRange(src, ops[i].Range); err != nil {
+			return nil, err
+		}
+	}
+	return resp, nil
+}
