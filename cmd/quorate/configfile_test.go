@@ -60,6 +60,7 @@ socket-options:
 		"etcd.yml line 17: proxy has no effect: it belongs to etcd's old proxy",
 		"--data-dir is ignored: --config-file was given",
 		"ETCD_NAME is ignored: --config-file was given",
+		"--advertise-client-urls is not in the file: clients are told http://localhost:2379",
 		"--grpc-keepalive-timeout (from etcd.yml line 15) has no effect yet",
 		"--socket-reuse-port (from etcd.yml line 23) has no effect yet",
 		"--strict-reconfig-check (from etcd.yml line 16) has no effect yet",

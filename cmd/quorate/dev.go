@@ -133,22 +133,24 @@ func newDevCluster(flags map[string]*flagValue) (*devCluster, error) {
 }
 
 // run prepares the ground, runs the nodes, and cleans up behind them.
-func (d *devCluster) run(ctx context.Context, p *process) error {
+func (d *devCluster) run(ctx context.Context, p *process) (err error) {
 	if err := d.checkPorts(ctx, env.TCP()); err != nil {
 		return err
 	}
 	if err := d.prepareDir(); err != nil {
 		return err
 	}
-	if d.temporary {
-		defer os.RemoveAll(d.dataDir)
-	}
+	defer func() {
+		if d.temporary && err == nil { // after an error the logs are worth reading
+			err = os.RemoveAll(d.dataDir)
+		}
+	}()
 	binary, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("dev cannot find its own program to start the nodes with: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	stop, release := p.untilStopped(ctx, terminalGone())
+	defer release()
 	began := time.Now()
 	f := newFleet(fleetConfig{
 		Nodes: d.nodes,
@@ -165,7 +167,7 @@ func (d *devCluster) run(ctx context.Context, p *process) error {
 			fmt.Fprintf(p.stderr, "dev: "+format+"\n", args...)
 		},
 	})
-	return f.run(p.stopRequests(ctx, terminalGone()), func() { d.announce(p, time.Since(began)) })
+	return f.run(stop, func() { d.announce(p, time.Since(began)) })
 }
 
 // terminalGone delivers when the terminal is closed; the temporary folder would stay

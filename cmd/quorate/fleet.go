@@ -79,8 +79,8 @@ func newFleet(c fleetConfig) *fleet {
 }
 
 // run starts all nodes, calls ready once they all serve, and keeps them running until
-// stop delivers. It returns when no child is left.
-func (f *fleet) run(stop <-chan string, ready func()) (err error) {
+// stop ends. It returns when no child is left.
+func (f *fleet) run(stop context.Context, ready func()) error {
 	defer f.spawner.close()
 	defer close(f.ended)
 	defer f.stopAll()
@@ -94,7 +94,7 @@ func (f *fleet) run(stop <-chan string, ready func()) (err error) {
 	starting := true
 	for {
 		select {
-		case <-stop:
+		case <-stop.Done():
 			f.Report("stopping all nodes")
 			return nil
 		case <-late.C:
@@ -104,11 +104,9 @@ func (f *fleet) run(stop <-chan string, ready func()) (err error) {
 		case e := <-f.events:
 			if starting && e.kind == eventExited {
 				e.child.process = nil
-				return fmt.Errorf("%s ended before it was ready, %s", e.child.node.Name, e.process.epitaph())
+				return fmt.Errorf("%s ended before it was ready, %s (its log is %s)", e.child.node.Name, e.process.epitaph(), e.child.node.Log)
 			}
-			if err := f.handle(e); err != nil {
-				return err
-			}
+			f.handle(e)
 			if starting && f.allServe() {
 				starting = false
 				ready()
@@ -138,26 +136,31 @@ func (f *fleet) lateError() error {
 
 // handle applies one event. Events about a process that is not the current one are late
 // and do not count.
-func (f *fleet) handle(e fleetEvent) error {
+func (f *fleet) handle(e fleetEvent) {
 	c := e.child
 	switch {
 	case e.kind == eventDue && c.process == nil:
-		return f.launch(c)
+		if err := f.launch(c); err != nil {
+			f.Report("%v; next attempt in %v", err, f.restartLater(c))
+		}
 	case e.process != c.process || c.process == nil:
-		return nil
 	case e.kind == eventServes:
 		if c.failures > 0 {
 			f.Report("%s is back, pid %d", c.node.Name, c.node.PID)
 		}
 		c.served, c.failures = true, 0
 	case e.kind == eventExited:
-		delay := f.RestartDelay << min(c.failures, restartDoublingsMax)
-		c.failures++
-		f.Report("%s (pid %d) died, %s; it starts again in %v", c.node.Name, c.node.PID, e.process.epitaph(), delay)
 		c.process, c.served = nil, false
-		time.AfterFunc(delay, func() { f.send(fleetEvent{kind: eventDue, child: c}) })
+		f.Report("%s (pid %d) died, %s; it starts again in %v", c.node.Name, c.node.PID, e.process.epitaph(), f.restartLater(c))
 	}
-	return nil
+}
+
+// restartLater has a dead node started again after the delay that it returns.
+func (f *fleet) restartLater(c *child) time.Duration {
+	delay := f.RestartDelay << min(c.failures, restartDoublingsMax)
+	c.failures++
+	time.AfterFunc(delay, func() { f.send(fleetEvent{kind: eventDue, child: c}) })
+	return delay
 }
 
 // launch starts a node's process, and what watches it.

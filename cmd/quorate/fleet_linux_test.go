@@ -21,7 +21,7 @@ import (
 // answers /health.
 type testFleet struct {
 	*fleet
-	stop  chan string
+	stop  context.CancelFunc
 	ready chan struct{}
 	done  chan error
 
@@ -31,7 +31,7 @@ type testFleet struct {
 
 func newTestFleet(t *testing.T, nodes int, change func(*fleetConfig)) *testFleet {
 	t.Helper()
-	f := &testFleet{stop: make(chan string, 1), ready: make(chan struct{}), done: make(chan error, 1)}
+	f := &testFleet{ready: make(chan struct{}), done: make(chan error, 1)}
 	base := freePorts(t)
 	config := fleetConfig{
 		Command:      fakeCommand,
@@ -71,7 +71,9 @@ func fakeCommand(n *devNode) *exec.Cmd {
 
 func (f *testFleet) start(t *testing.T) {
 	t.Helper()
-	go func() { f.done <- f.run(f.stop, func() { close(f.ready) }) }()
+	stop, cancel := context.WithCancel(context.Background())
+	f.stop = cancel
+	go func() { f.done <- f.run(stop, func() { close(f.ready) }) }()
 	select {
 	case <-f.ready:
 	case err := <-f.done:
@@ -131,7 +133,7 @@ func TestFleetRestartsADeadNode(t *testing.T) {
 	if !running(other) {
 		t.Error("the other node is gone too")
 	}
-	f.stop <- "test"
+	f.stop()
 	if err := <-f.done; err != nil {
 		t.Error(err)
 	}
@@ -160,7 +162,7 @@ func TestFleetBacksOff(t *testing.T) {
 	f.waitReport(t, "died, exit code 1: --name is empty: give this member a name; it starts again in 100ms")
 	f.waitReport(t, "it starts again in 200ms")
 	f.waitReport(t, "node1 is back")
-	f.stop <- "test"
+	f.stop()
 	if err := <-f.done; err != nil {
 		t.Error(err)
 	}
@@ -175,7 +177,7 @@ func TestFleetKillsTheStuck(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	f.stop <- "test"
+	f.stop()
 	if err := <-f.done; err != nil || running(pid) {
 		t.Error(err, running(pid))
 	}
@@ -189,7 +191,7 @@ func TestFleetIsLate(t *testing.T) {
 		c.StartTimeout = 100 * time.Millisecond
 		c.Probe = func(_ context.Context, n *devNode) bool { return n.Name == "node1" }
 	})
-	err := f.run(f.stop, nil)
+	err := f.run(t.Context(), nil)
 	if want := "after 100ms these nodes are not ready, see their logs: node2 (" + f.Nodes[1].Log + ")"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,18 +16,20 @@ import (
 // round trips, and when it takes longer nobody is there to take over.
 const handoverShare = 3
 
-// stopRequests delivers why to stop: a signal, or what other delivers (nil: nothing). A
-// second signal ends the process at once.
-func (p *process) stopRequests(ctx context.Context, other <-chan string) <-chan string {
-	stop := make(chan string, 1)
+// untilStopped returns a context that ends when the process is asked to stop, by a signal
+// or by what other delivers (nil: nothing); its cause says by which. A second signal ends
+// the process at once.
+func (p *process) untilStopped(ctx context.Context, other <-chan string) (stop context.Context, release func()) {
+	stop, ask := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
 		case <-ctx.Done():
 			return
 		case why := <-other:
-			stop <- why
+			ask(errors.New(why))
 		case s := <-p.signals:
-			stop <- "received signal " + s.String()
+			ask(errors.New("received signal " + s.String()))
 		}
 		select {
 		case <-ctx.Done():
@@ -34,7 +37,7 @@ func (p *process) stopRequests(ctx context.Context, other <-chan string) <-chan 
 			p.exit(signalCode(s))
 		}
 	}()
-	return stop
+	return stop, func() { cancel(); ask(nil) }
 }
 
 // stdinEnd delivers once standard input ends.
@@ -54,8 +57,9 @@ func signalCode(s os.Signal) int {
 	return exitFailed
 }
 
-// supervise accompanies a running node to its end.
-func (p *process) supervise(ctx context.Context, node runningNode, stop <-chan string, timeout time.Duration, log *slog.Logger) error {
+// supervise accompanies a running node to its end, which is when stop ends or the node
+// fails.
+func (p *process) supervise(stop context.Context, node runningNode, timeout time.Duration, log *slog.Logger) error {
 	manager := serviceManager{socket: p.getenv("NOTIFY_SOCKET")}
 	ready := node.Ready()
 	for {
@@ -69,10 +73,10 @@ func (p *process) supervise(ctx context.Context, node runningNode, stop <-chan s
 		case err := <-node.Failed():
 			_ = node.Close() // err says more
 			return err
-		case why := <-stop:
-			log.Info("stopping", "reason", why, "timeout", timeout)
+		case <-stop.Done():
+			log.Info("stopping", "reason", context.Cause(stop).Error(), "timeout", timeout)
 			_ = manager.notify("STOPPING=1")
-			return shutdown(ctx, node, timeout, log)
+			return shutdown(context.WithoutCancel(stop), node, timeout, log)
 		}
 	}
 }

@@ -28,8 +28,9 @@ func TestStopInOrder(t *testing.T) {
 	close(node.ready)
 	signals <- syscall.SIGTERM
 	var log bytes.Buffer
-	stop := p.stopRequests(t.Context(), nil)
-	err := p.supervise(t.Context(), node, stop, time.Second, slog.New(newLogHandler(&log, slog.LevelInfo, false)))
+	stop, release := p.untilStopped(t.Context(), nil)
+	defer release()
+	err := p.supervise(stop, node, time.Second, slog.New(newLogHandler(&log, slog.LevelInfo, false)))
 	if err != nil || node.String() != "handover drain close" {
 		t.Errorf("%v, %s", err, node)
 	}
@@ -60,9 +61,10 @@ func TestSecondSignalIsNow(t *testing.T) {
 	signals, code := make(chan os.Signal), make(chan int)
 	p.signals = signals
 	p.exit = func(c int) { code <- c }
-	stop := p.stopRequests(t.Context(), nil)
+	stop, release := p.untilStopped(t.Context(), nil)
+	defer release()
 	signals <- syscall.SIGTERM
-	<-stop
+	<-stop.Done()
 	signals <- os.Interrupt
 	if got := <-code; got != 130 {
 		t.Errorf("exit code %d", got)
@@ -75,7 +77,7 @@ func TestNodeFails(t *testing.T) {
 	node := newFakeNode()
 	broken := errors.New("disk broken")
 	node.failed <- broken
-	err := p.supervise(t.Context(), node, nil, time.Second, discardLog())
+	err := p.supervise(t.Context(), node, time.Second, discardLog())
 	if !errors.Is(err, broken) || node.String() != "close" {
 		t.Errorf("%v, %s", err, node)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,13 +107,25 @@ func resolveURLs(s *settings, c *Config) error {
 		}
 		*f.into = urls
 	}
-	if s.given("listen-client-urls") && !s.given("advertise-client-urls") && !s.fromFile {
-		return fmt.Errorf("--listen-client-urls needs --advertise-client-urls beside it: say where clients find this member")
+	doubtUnspecified(s, "advertise-client-urls", c.AdvertiseClientURLs)
+	doubtUnspecified(s, "initial-advertise-peer-urls", c.AdvertisePeerURLs)
+	if s.given("listen-client-urls") && !s.given("advertise-client-urls") {
+		if !s.fromFile { // etcd's own exception
+			return fmt.Errorf("--listen-client-urls needs --advertise-client-urls beside it: say where clients find this member")
+		}
+		s.doubt("advertise-client-urls", "is not in the file: clients are told %s", strings.Join(c.AdvertiseClientURLs, ","))
 	}
 	if u, ok := sameAddress(c.ListenClientURLs, c.ListenPeerURLs); ok {
 		return fmt.Errorf("--listen-client-urls and --listen-peer-urls both have %s: give each a port of its own", u)
 	}
 	return nil
+}
+
+// doubtUnspecified warns of what etcd accepts and many a container file has.
+func doubtUnspecified(s *settings, name string, urls []string) {
+	if i := slices.IndexFunc(urls, isUnspecified); i >= 0 {
+		s.doubt(name, "has %s, which other machines cannot dial", urls[i])
+	}
 }
 
 func resolveBootstrap(s *settings, c *Config) error {

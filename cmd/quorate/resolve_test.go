@@ -101,7 +101,7 @@ func TestBadInput(t *testing.T) {
 		{"--listen-peer-urls http://10.0.0.1:2380/x", "more than a host and a port"},
 		{"--listen-peer-urls http://db1.example:2380", "names a host to listen on"},
 		{"--listen-peer-urls=", "--listen-peer-urls is empty"},
-		{"--initial-advertise-peer-urls http://0.0.0.0:2380", "cannot be dialled"},
+		{"--initial-advertise-peer-urls http://:2380", "names no host"},
 		{"--listen-client-urls http://127.0.0.1:2000", "needs --advertise-client-urls beside it"},
 		{"--listen-peer-urls http://127.0.0.1:2379", "give each a port of its own"},
 		{"--initial-cluster http://127.0.0.1:2380", "has no name"},
@@ -166,6 +166,7 @@ func TestBootstrapForms(t *testing.T) {
 		"--name a --initial-cluster a=http://localhost:2380,b=http://10.0.0.2:2380 --initial-cluster-state existing",
 		"--listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://DB1.example:2379",
 		"--listen-peer-urls http://[::]:2380",
+		"--listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://0.0.0.0:2379",
 	} {
 		c, _, err := configureFrom(t, nil, strings.Fields(args)...)
 		if err == nil {

@@ -151,22 +151,25 @@ func (p *process) serve(ctx context.Context, c *serveConfig, warnings []string) 
 	stopReopening := reopenOnHangup(sink, log)
 	defer stopReopening()
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var stdin <-chan string
 	if c.StopWithStdin {
 		stdin = p.stdinEnd()
 	}
-	stop := p.stopRequests(ctx, stdin)
-	open, err := listen(ctx, env.TCP(), &c.Node)
+	stop, release := p.untilStopped(ctx, stdin)
+	defer release()
+	open, err := listen(stop, env.TCP(), &c.Node)
 	if err != nil {
 		return err
 	}
-	node, err := p.node.start(ctx, &c.Node, open, log)
-	if err != nil {
+	node, err := p.node.start(stop, &c.Node, open, log)
+	switch {
+	case err != nil && stop.Err() != nil:
+		log.Info("stopped before the start was complete", "reason", context.Cause(stop).Error())
+		return nil
+	case err != nil:
 		return err
 	}
-	return p.supervise(ctx, node, stop, c.ShutdownTimeout, log)
+	return p.supervise(stop, node, c.ShutdownTimeout, log)
 }
 
 func logBanner(log *slog.Logger, c *Config) {

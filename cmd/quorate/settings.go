@@ -15,6 +15,8 @@ type settings struct {
 	set   map[string]setting
 	// fromFile is true if a configuration file gave them.
 	fromFile bool
+	// doubts are warnings about values that are legal and probably not meant.
+	doubts []string
 }
 
 type setting struct {
@@ -41,6 +43,11 @@ func (s *settings) put(name, text, origin string) error {
 func (s *settings) given(name string) bool {
 	_, ok := s.set[name]
 	return ok
+}
+
+// doubt adds a warning about a flag.
+func (s *settings) doubt(name, format string, args ...any) {
+	s.doubts = append(s.doubts, s.where(name)+" "+fmt.Sprintf(format, args...))
 }
 
 // names lists the flags that were set, sorted.
@@ -116,9 +123,9 @@ func (s *settings) refuse() error {
 	return nil
 }
 
-// warnings lists the flags that were set and have no effect.
+// warnings lists the doubts, and the flags that were set and have no effect.
 func (s *settings) warnings() []string {
-	var out []string
+	out := slices.Clone(s.doubts)
 	for _, name := range s.names() {
 		spec := s.table[name]
 		if spec.status != ignored {

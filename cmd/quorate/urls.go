@@ -87,12 +87,18 @@ func checkListen(urls []string) error {
 // checkAdvertise reports a URL that nobody can dial.
 func checkAdvertise(urls []string) error {
 	for _, u := range urls {
-		host, _ := splitURL(u)
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			return fmt.Errorf("%s cannot be dialled: write the host under which others reach this machine", u)
+		if host, _ := splitURL(u); host == "" {
+			return fmt.Errorf("%s names no host: write the one under which others reach this machine", u)
 		}
 	}
 	return nil
+}
+
+// isUnspecified reports a URL like http://0.0.0.0:1, which reaches this machine only.
+func isUnspecified(u string) bool {
+	host, _ := splitURL(u)
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsUnspecified()
 }
 
 // sameAddress returns the first of a whose address is also in b.

@@ -17,8 +17,9 @@ type nodeDriver struct {
 	initialized func(disk env.FS, c *Config) (bool, error)
 	// start starts the node and its server. It returns once both run; the node may then
 	// still be looking for its cluster. The listeners are its own from here on, also
-	// when it fails.
-	start func(ctx context.Context, c *Config, l *listeners, log *slog.Logger) (runningNode, error)
+	// when it fails. When stop ends it gives up starting; it does not end a node that
+	// was started.
+	start func(stop context.Context, c *Config, l *listeners, log *slog.Logger) (runningNode, error)
 }
 
 // listeners are the open sockets of a Config, in the order of its URLs.
