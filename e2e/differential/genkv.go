@@ -151,7 +151,7 @@ var specials = []func(*generator) []step{
 	(*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial, (*generator).txnSpecial,
 	(*generator).compareTurn, (*generator).compareTurn,
 	(*generator).compactSpecial,
-	(*generator).leaseSpecial, (*generator).leaseSpecial,
+	(*generator).leaseSpecial, (*generator).leaseSpecial, (*generator).leaseSpecial,
 	(*generator).watchSpecial, (*generator).watchSpecial, (*generator).watchSpecial,
 	(*generator).clusterTurn, (*generator).clusterTurn,
 	func(g *generator) []step {
