@@ -173,6 +173,7 @@ func appendIdentity(dst []byte, id *Identity, boot uint64) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, id.Cluster)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(id.Node))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(id.Incarnation))
+	dst = binary.LittleEndian.AppendUint64(dst, id.Disk)
 	dst = binary.LittleEndian.AppendUint32(dst, id.MinLevel)
 	dst = binary.LittleEndian.AppendUint32(dst, id.MaxLevel)
 	dst = binary.LittleEndian.AppendUint64(dst, boot)
@@ -183,7 +184,7 @@ func appendIdentity(dst []byte, id *Identity, boot uint64) []byte {
 
 func (c *cursor) identity() (Identity, uint64) {
 	id := Identity{
-		Cluster: c.u64(), Node: NodeID(c.u64()), Incarnation: Incarnation(c.u16()),
+		Cluster: c.u64(), Node: NodeID(c.u64()), Incarnation: Incarnation(c.u16()), Disk: c.u64(),
 		MinLevel: c.u32(), MaxLevel: c.u32(),
 	}
 	boot := c.u64()

@@ -24,7 +24,10 @@ type Identity struct {
 	Cluster     uint64
 	Node        NodeID
 	Incarnation Incarnation
-	Name        string // for people; at most 255 bytes travel
+	// Disk is random and made with the node's data directory: two directories of one
+	// node and incarnation differ in it. Zero means "unknown".
+	Disk uint64
+	Name string // for people; at most 255 bytes travel
 	// MinLevel and MaxLevel are the feature levels that this build can run.
 	MinLevel, MaxLevel uint32
 }
