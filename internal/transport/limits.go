@@ -23,10 +23,10 @@ type Limits struct {
 	// Default 200 ms.
 	KeepaliveInterval time.Duration
 	// IdleTimeout is how long a message connection may bring nothing, before its peer
-	// counts as unreachable. Default 5 x KeepaliveInterval.
+	// counts as unreachable: at least 2 x KeepaliveInterval, by default 5 x.
 	IdleTimeout time.Duration
-	// WriteTimeout bounds one write, and the wait for the echo of a keepalive.
-	// Default 5 s.
+	// WriteTimeout bounds one write, and the wait for the echo of a keepalive: at least
+	// IdleTimeout, by default 5 s.
 	WriteTimeout time.Duration
 	// RetryMin and RetryMax bound the waits between attempts to connect. The first
 	// attempt after a working connection comes at once. Default 10 ms and 500 ms.
@@ -67,6 +67,9 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.SnapshotsOut, 2)
 	setDefault(&l.SnapshotsIn, 4)
 	setDefault(&l.SnapshotIdleTimeout, 30*time.Second)
+	// Silence is measured in keepalives.
+	l.IdleTimeout = max(l.IdleTimeout, 2*l.KeepaliveInterval)
+	l.WriteTimeout = max(l.WriteTimeout, l.IdleTimeout)
 	l.BatchBytes = min(l.BatchBytes, l.FrameBytes)
 	// A chunk must fit in a frame, whatever the packets may be.
 	l.FrameBytes = max(l.FrameBytes, 2*snapshotChunkBytes)

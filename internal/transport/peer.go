@@ -22,7 +22,7 @@ type peer struct {
 	kick chan struct{} // one token: dial now, the peer shows life
 
 	out      *outbox
-	live     *liveness     // kept when SetPeers changes the target
+	live     *liveness // kept when SetPeers changes the target
 	counters *peerCounters
 	snapshot chan struct{} // the token of the one snapshot stream to this peer
 
@@ -60,7 +60,7 @@ func (p *peer) send(packet *Packet) bool {
 	}
 	p.counters.lost[r].Add(1)
 	if r == sendTooLarge {
-		p.note(fmt.Errorf("%w: a packet of up to %d bytes, limit %d", ErrTooLarge, sizeBound(packet), p.out.frameBytes))
+		p.note("packet for peer dropped", fmt.Errorf("%w: a packet of up to %d bytes, limit %d", ErrTooLarge, sizeBound(packet), p.out.frameBytes))
 	}
 	return false
 }
@@ -100,7 +100,7 @@ func (p *peer) dialFailed(err error) {
 	} else {
 		p.counters.dialFailures.Add(1)
 	}
-	p.note(err)
+	p.note("no connection to peer", err)
 	p.live.outboundLost(nil)
 	p.tell()
 }
@@ -121,7 +121,7 @@ func (p *peer) serve(conn net.Conn, remote Identity) error {
 	p.counters.lost[sendDown].Add(p.out.setOpen(false))
 	p.live.outboundLost(o)
 	if p.ctx.Err() == nil {
-		p.note(err)
+		p.note("connection to peer lost", err)
 		p.tell()
 	}
 	return err
@@ -142,7 +142,7 @@ func (p *peer) dialNow() {
 }
 
 // note keeps and logs a problem: at once when it is a new one, otherwise once a minute.
-func (p *peer) note(err error) {
+func (p *peer) note(what string, err error) {
 	var refused *RefusedError
 	isRefusal := errors.As(err, &refused)
 	text := err.Error()
@@ -158,7 +158,7 @@ func (p *peer) note(err error) {
 	if !ok {
 		return
 	}
-	level, what := slog.LevelInfo, "no connection to peer"
+	level := slog.LevelInfo
 	if isRefusal {
 		level, what = slog.LevelWarn, "peer connection refused"
 	}
@@ -207,7 +207,11 @@ func (o *outbound) run() error {
 	go func() {
 		defer o.p.t.wg.Done()
 		err := o.readEchoes()
-		o.conn.Close() // ends a write in progress
+		if classify(err) == endReset {
+			o.conn.Close() // ends a write in progress
+		} else {
+			o.abandon()
+		}
 		echoes <- err
 	}()
 	ticker := time.NewTicker(o.p.t.limits.KeepaliveInterval)
@@ -224,10 +228,14 @@ func (o *outbound) run() error {
 		case <-o.p.out.wake:
 		case <-ticker.C:
 			ping = true
-		case err := <-echoes:
-			return err
 		case <-o.drop:
-			return o.leave()
+			return o.leave(echoes)
+		case err := <-echoes:
+			if classify(err) == endReset {
+				return err
+			}
+			echoes <- err
+			return o.leave(echoes)
 		}
 	}
 }
@@ -244,12 +252,17 @@ func (o *outbound) ended(err error, echoes <-chan error) error {
 
 // leave closes politely, except at Close, which is meant to look like the end of the
 // process that it is.
-func (o *outbound) leave() error {
+func (o *outbound) leave(echoes <-chan error) error {
 	if o.p.t.ctx.Err() != nil {
 		return ErrClosed
 	}
 	if o.conn.SetWriteDeadline(o.p.t.deadline(byeTimeout)) == nil {
 		_, _ = o.conn.Write(appendFrame(nil, frameBye, nil)) // best effort: closing follows
+	}
+	select {
+	case err := <-echoes:
+		return err
+	default:
 	}
 	if o.p.ctx.Err() != nil {
 		return errRemoved

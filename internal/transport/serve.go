@@ -325,8 +325,10 @@ func (in *inbound) readMessages() (inboundEnd, error) {
 			}
 			t.config.Handler.Deliver(in.hello.Node, packets)
 		case framePing:
-			if err := in.echo(payload); err != nil {
-				return classify(err), err
+			// That the other end takes no echo may mean that it has closed; how, comes to
+			// light when what it sent before has been read.
+			if err := in.echo(payload); err != nil && classify(err) != endReset {
+				return endSilent, err
 			}
 		case frameBye:
 			return endBye, nil

@@ -71,7 +71,7 @@ type Transport struct {
 		listeners  map[net.Listener]struct{}
 		inbound    map[inboundKey]*inbound // live connections
 		counters   map[NodeID]*peerCounters
-		handshakes handshakes              // connections that are not live yet
+		handshakes handshakes // connections that are not live yet
 	}
 
 	snapshotsOut chan struct{} // a token per stream being sent
