@@ -39,6 +39,9 @@ type Result struct {
 	Response any
 	// Hash covers the entry's position, its verdict and all changes it made.
 	Hash uint64
+	// Lease is the lease that a lease command granted, changed or revoked, for the
+	// leader's lessor; it is not part of Hash.
+	Lease int64
 }
 
 // Apply applies entries, which follow the applied index, in one engine batch (S1):
@@ -102,7 +105,7 @@ func (s *Store) applyEntry(w *mvcc.Writer, e *Entry, applied *Applied, want func
 		if !ok {
 			return r, err
 		}
-		r.Err = err
+		r.Err, r.Lease = err, c.lease
 		h.verdict(code)
 		h.events(w.Events())
 	case EntryBarrier:

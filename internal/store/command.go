@@ -15,6 +15,7 @@ type command struct {
 	w     *mvcc.Writer
 	epoch uint64 // of the entry
 	want  bool   // build the response
+	lease int64  // granted or revoked, for Result.Lease
 }
 
 func (c *command) run(kind Kind, body []byte) (any, error) {

@@ -58,6 +58,12 @@ func (s *Store) Leases(fn func(l Lease)) {
 	}
 }
 
+// Lease returns one lease. Like Leases it is for the goroutine that calls Apply.
+func (s *Store) Lease(id int64) (Lease, bool) {
+	l, ok := s.leases[id]
+	return l, ok
+}
+
 func (c *command) leaseGrant(r *LeaseGrantRequest) (*LeaseGrantResponse, error) {
 	switch {
 	case c.overQuota(leaseCostBytes):
@@ -79,6 +85,7 @@ func (c *command) leaseGrant(r *LeaseGrantRequest) (*LeaseGrantResponse, error) 
 
 func (c *command) writeLease(l Lease) error {
 	c.s.leases[l.ID] = l
+	c.lease = l.ID
 	c.s.keyBuf = c.s.keys.lease(c.s.keyBuf, l.ID)
 	c.s.valBuf = appendLease(c.s.valBuf[:0], l)
 	return c.w.Batch().Set(c.s.keyBuf, c.s.valBuf)
@@ -113,6 +120,7 @@ func (c *command) revoke(id int64) (*LeaseRevokeResponse, error) {
 		}
 	}
 	delete(c.s.leases, id)
+	c.lease = id
 	c.s.keyBuf = c.s.keys.lease(c.s.keyBuf, id)
 	if err := c.w.Batch().Delete(c.s.keyBuf); err != nil {
 		return nil, err

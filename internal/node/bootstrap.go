@@ -1,0 +1,134 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/internal/transport"
+)
+
+// probeTime is how long a node without state looks for peers that know it. Peers
+// that start at the same time answer within it; without any, it goes on.
+const probeTime = 3 * time.Second
+
+// newIdentity is what this configuration makes of a node without state.
+func (n *Node) newIdentity() identity {
+	voters := n.cfg.nodes()
+	self := n.cfg.self()
+	id := identity{
+		Format: memberVersion, Cluster: clusterIDOf(voters), Node: nodeIDOf(self.PeerURLs, n.cfg.Token),
+		Incarnation: 1, Disk: n.cfg.Seed, Name: n.cfg.Name, Token: n.cfg.Token, Engine: n.cfg.Engine,
+	}
+	slices.Sort(voters)
+	id.Voters = voters
+	return id
+}
+
+// checkIdentity refuses a directory of another member or cluster.
+func (n *Node) checkIdentity(known *identity) error {
+	want := n.newIdentity()
+	switch {
+	case known.Name != want.Name:
+		return fmt.Errorf("%s: %w: it is member %q, this one is %q: correct --name or --data-dir",
+			n.cfg.DataDir, ErrForeign, known.Name, want.Name)
+	case known.Token != want.Token:
+		return fmt.Errorf("%s: %w: its cluster token is %q, this one's is %q: correct --initial-cluster-token or --data-dir",
+			n.cfg.DataDir, ErrForeign, known.Token, want.Token)
+	case known.Node != want.Node || known.Cluster != want.Cluster:
+		return fmt.Errorf("%s: %w: it is member %v of cluster %x, --initial-cluster describes member %v of cluster %x: correct --initial-cluster or --data-dir",
+			n.cfg.DataDir, ErrForeign, known.Node, known.Cluster, want.Node, want.Cluster)
+	case known.Engine != want.Engine:
+		return fmt.Errorf("%s: %w: its keyspace runs on engine %q, --engine says %q: leave --engine out",
+			n.cfg.DataDir, ErrForeign, known.Engine, want.Engine)
+	}
+	return nil
+}
+
+// listen serves the peer ports, and answers probes from then on.
+func (n *Node) listen() {
+	id := &n.identity
+	n.transport = transport.New(transport.Config{
+		Identity: transport.Identity{
+			Cluster: id.Cluster, Node: transport.NodeID(id.Node), Incarnation: transport.Incarnation(id.Incarnation),
+			Disk: id.Disk, Name: id.Name, MinLevel: n.cfg.MinLevel, MaxLevel: n.cfg.MaxLevel,
+		},
+		Network: n.cfg.Network, Clock: n.cfg.Clock, Handler: peerHandler{n},
+	})
+	for _, l := range n.cfg.PeerListeners {
+		n.start1(func() {
+			if err := n.transport.Serve(l); err != nil && !errors.Is(err, transport.ErrClosed) && !errors.Is(err, net.ErrClosed) {
+				n.fail(fmt.Errorf("serve peers on %s: %w", l.Addr(), err))
+			}
+		})
+	}
+}
+
+// bootstrap makes this node a member for as long as its disk lives, unless a
+// peer knows that it was one before (N3).
+func (n *Node) bootstrap(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	others := 0
+	answers := make(chan error, len(n.cfg.InitialCluster))
+	for _, m := range n.cfg.InitialCluster {
+		if m.Name == n.cfg.Name {
+			continue
+		}
+		addr, err := peerAddress(m.PeerURLs[0])
+		if err != nil {
+			return err
+		}
+		others++
+		go func() { answers <- n.probe(ctx, m.Name, addr) }()
+	}
+	for range others {
+		if err := <-answers; err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); errors.Is(err, context.Canceled) {
+		return fmt.Errorf("start was cancelled: %w", err)
+	}
+	return n.dir.writeIdentity(&n.identity)
+}
+
+// probe asks one peer until it answers or the time is up. Only knowledge of an
+// earlier life of this node is an error.
+func (n *Node) probe(ctx context.Context, name, addr string) error {
+	for {
+		reply, err := n.transport.Probe(ctx, addr)
+		switch {
+		case err == nil && reply.Node.Cluster != n.identity.Cluster:
+			return fmt.Errorf("%w: member %q at %s belongs to cluster %x, --initial-cluster and --initial-cluster-token make %x: correct them",
+				ErrConfig, name, addr, reply.Node.Cluster, n.identity.Cluster)
+		case err == nil && reply.Member:
+			return fmt.Errorf("member %v %w: %s at %s knows it, but %s is empty: its disk was lost, so it must not vote under its old identity; restore the directory or remove the member and add it anew",
+				n.identity.Node, ErrBootstrapped, name, addr, n.cfg.DataDir)
+		case err == nil:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// peerList is every other member with its address.
+func (n *Node) peerList() []transport.Peer {
+	var peers []transport.Peer
+	for i, m := range n.cfg.InitialCluster {
+		id := n.cfg.nodes()[i]
+		addr, err := peerAddress(m.PeerURLs[0])
+		if id == n.identity.Node || err != nil {
+			continue
+		}
+		peers = append(peers, transport.Peer{ID: transport.NodeID(id), Addr: addr, Incarnation: 1})
+	}
+	return peers
+}

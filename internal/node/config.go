@@ -1,0 +1,174 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/router"
+	"github.com/quorate/quorate/internal/shard"
+)
+
+// Config describes one node. Fields without a default must be set.
+type Config struct {
+	Name    string
+	DataDir string
+	WALDir  string // default DataDir/wal
+
+	// InitialCluster lists the first members, this one included; its order does
+	// not matter. It is used when the data directory is empty, and else compared.
+	InitialCluster []Member
+	Token          string
+	// JoinExisting is etcd's --initial-cluster-state existing.
+	JoinExisting bool
+
+	// PeerListeners are the open peer ports; they are the node's from Start on, also
+	// when it fails.
+	PeerListeners       []net.Listener
+	AdvertiseClientURLs []string
+
+	// Engine is the consensus engine of shards created from now on; Engines are
+	// those that this program has.
+	Engine  string
+	Engines []consensus.Engine
+
+	QuotaBytes int64         // logical bytes of a keyspace; default 2 GiB
+	Heartbeat  time.Duration // default 100 ms
+	Election   time.Duration // default 1 s
+	// LagEntries is how many log entries are kept for slow followers (etcd's
+	// --snapshot-catchup-entries); default 10000.
+	LagEntries   int
+	CommandBytes int // largest command; default 2 MiB
+
+	// MinLevel and MaxLevel are the feature levels this program can run.
+	MinLevel, MaxLevel uint32
+
+	FS      env.FS
+	Network env.Network
+	Clock   env.Clock
+	Logger  *slog.Logger
+	Seed    uint64
+	// Fatal is told the error after which this node must not go on (N2). It is
+	// called at most once, from any goroutine.
+	Fatal func(error)
+}
+
+// Member is one member as the command line states it.
+type Member struct {
+	Name     string
+	PeerURLs []string
+}
+
+// Levels of this program. Level 1 is everything in the first release.
+const (
+	MinLevel = 1
+	MaxLevel = 1
+)
+
+// ticksPerHeartbeat makes logical time finer than the heartbeat, so that random
+// election timeouts of two followers rarely coincide.
+const ticksPerHeartbeat = 10
+
+func (c *Config) tick() time.Duration { return c.Heartbeat / ticksPerHeartbeat }
+
+func (c *Config) setDefaults() {
+	if c.QuotaBytes == 0 {
+		c.QuotaBytes = 2 << 30
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 100 * time.Millisecond
+	}
+	if c.Election == 0 {
+		c.Election = time.Second
+	}
+	if c.MinLevel == 0 {
+		c.MinLevel, c.MaxLevel = MinLevel, MaxLevel
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// ErrConfig is returned, wrapped with one sentence, for a configuration that
+// cannot work.
+var ErrConfig = errors.New("invalid configuration")
+
+func (c *Config) validate() error {
+	seen := make(map[string]string)
+	names := make(map[string]bool)
+	found := false
+	for _, m := range c.InitialCluster {
+		if names[m.Name] {
+			return fmt.Errorf("%w: two members are named %q in --initial-cluster: give each its own --name", ErrConfig, m.Name)
+		}
+		names[m.Name] = true
+		found = found || m.Name == c.Name
+		if len(m.PeerURLs) == 0 {
+			return fmt.Errorf("%w: member %q has no peer URL", ErrConfig, m.Name)
+		}
+		for _, u := range m.PeerURLs {
+			if other, ok := seen[u]; ok && other != m.Name {
+				return fmt.Errorf("%w: members %q and %q have the same peer URL %s", ErrConfig, other, m.Name, u)
+			}
+			seen[u] = m.Name
+		}
+	}
+	if !found {
+		return fmt.Errorf("%w: this member, %q, is not in --initial-cluster", ErrConfig, c.Name)
+	}
+	if c.Heartbeat < 10*time.Millisecond || c.Election < 5*c.Heartbeat || c.Election > 50*time.Second {
+		return fmt.Errorf("%w: election timeout %v must be at least 5 heartbeat intervals of %v, and at most 50 s", ErrConfig, c.Election, c.Heartbeat)
+	}
+	if _, ok := c.engine(); !ok {
+		return fmt.Errorf("%w: unknown consensus engine %q", ErrConfig, c.Engine)
+	}
+	return nil
+}
+
+func (c *Config) engine() (consensus.Engine, bool) {
+	i := slices.IndexFunc(c.Engines, func(e consensus.Engine) bool { return e.Name == c.Engine })
+	if i < 0 {
+		return consensus.Engine{}, false
+	}
+	return c.Engines[i], true
+}
+
+// nodes are the ids of the initial cluster's members, in its order.
+func (c *Config) nodes() []shard.NodeID {
+	ids := make([]shard.NodeID, len(c.InitialCluster))
+	for i, m := range c.InitialCluster {
+		ids[i] = nodeIDOf(m.PeerURLs, c.Token)
+	}
+	return ids
+}
+
+func (c *Config) self() Member {
+	i := slices.IndexFunc(c.InitialCluster, func(m Member) bool { return m.Name == c.Name })
+	return c.InitialCluster[i]
+}
+
+func (c *Config) timing() shard.Timing {
+	return shard.Timing{
+		Tick: c.tick(), HeartbeatTicks: ticksPerHeartbeat,
+		ElectionTicks: int(c.Election / c.tick()),
+	}
+}
+
+func (c *Config) routerLimits() router.Limits {
+	return router.Limits{Timeout: 5*time.Second + 2*c.Election, CommandBytes: c.CommandBytes}
+}
+
+// peerAddress is the address to dial for a peer URL.
+func peerAddress(peerURL string) (string, error) {
+	u, err := url.Parse(peerURL)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("%w: peer URL %q has no host and port", ErrConfig, peerURL)
+	}
+	return u.Host, nil
+}

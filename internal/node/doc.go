@@ -1,0 +1,34 @@
+// Package node is one running node: it gives the stepped objects of shard and
+// router a clock, a disk, a network and goroutines.
+//
+// # Goroutines
+//
+//	loop        owns Host and Router: takes the mailbox, steps, processes (loop.go)
+//	log         writes and syncs the write-ahead log, one batch after the other (log.go)
+//	log readers read entries back for slow peers (log.go)
+//	appliers    run apply jobs, one shard's in order (apply.go)
+//	transport   connections to the peers; they post to the mailbox (peers.go)
+//	snapshots   streams to peers, one goroutine each, bounded by the host (snapshot.go)
+//	housekeeper flushes, releases the log, watches the disk, registers this
+//	            member and raises the feature level (housekeeping.go)
+//
+// Everything that reaches the loop passes its mailbox, which is bounded for
+// clients and peers; completions of the node's own work always fit.
+//
+// # Data directory
+//
+//	DIR/LOCK      held while a node runs
+//	DIR/member    who this node is: cluster, node, incarnation, first members
+//	DIR/wal/      the write-ahead log of all shards
+//	DIR/db/       the engine
+//	DIR/snap/     snapshots being received; emptied at start
+//
+// # Invariants
+//
+//	N1  A node writes DIR/member before anything else, atomically; a directory
+//	    without it is empty, one with it belongs to exactly that member.
+//	N2  A failed sync, write or apply ends the process (through Config.Fatal):
+//	    a node never goes on with a log or a state it cannot trust.
+//	N3  A node without state asks its peers before it bootstraps: when one of them
+//	    has state that includes it, its disk was lost, and it refuses to vote again.
+package node

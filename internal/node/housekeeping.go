@@ -1,0 +1,139 @@
+package node
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+)
+
+// Periods of the node's housekeeping.
+const (
+	housekeepingPeriod = 500 * time.Millisecond
+	// releasePeriod is how often the log is released below what the engine has flushed.
+	releasePeriod = 2 * time.Second
+	// flushBehindBytes is how much live log makes the node ask for an engine flush.
+	flushBehindBytes = 256 << 20
+)
+
+// Free space on the data directory's disk. Below the reserve, commands that need
+// space are refused on this node; what frees space goes on. The log keeps a
+// spare segment besides.
+const (
+	diskReserveBytes   = 256 << 20
+	diskReservePercent = 2 // of the disk, if that is less
+)
+
+// housekeep runs until the node stops.
+func (n *Node) housekeep() {
+	ticker := time.NewTicker(housekeepingPeriod)
+	defer ticker.Stop()
+	registered, released := false, time.Time{}
+	for {
+		if !registered {
+			registered = n.logged("register this member", n.register(n.ctx))
+		}
+		n.watchLevel()
+		n.watchDisk()
+		if now := time.Now(); now.Sub(released) >= releasePeriod {
+			released = now
+			n.logged("release the log", n.releaseLog())
+		}
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (n *Node) logged(what string, err error) bool {
+	if err != nil && n.ctx.Err() == nil {
+		n.cfg.Logger.Warn("could not "+what, "error", err)
+	}
+	return err == nil
+}
+
+func (n *Node) watchLevel() {
+	level, err := n.readLevel()
+	if n.logged("read the feature level", err) {
+		if level > n.cfg.MaxLevel {
+			n.fail(fmt.Errorf("the cluster has feature level %d, this program knows up to %d: start a newer version", level, n.cfg.MaxLevel))
+			return
+		}
+		n.level.Store(level)
+	}
+	n.logged("raise the feature level", n.raiseLevel(n.ctx))
+}
+
+// releaseLog releases every shard's log below what the engine cannot lose.
+func (n *Node) releaseLog() error {
+	if n.log.log.Stats().Live > flushBehindBytes {
+		if err := n.engine.Flush(); err != nil {
+			return err
+		}
+	}
+	for _, k := range n.keyspaces {
+		flushed, err := k.store.DurableApplied()
+		if err != nil {
+			return fmt.Errorf("shard %d: %w", k.shard, err)
+		}
+		n.mail.post(event{kind: eventCall, call: func() error {
+			n.host.Durably(k.shard, consensus.Index(flushed.Index))
+			return nil
+		}})
+	}
+	return nil
+}
+
+// watchDisk refuses what needs space while the disk is nearly full.
+func (n *Node) watchDisk() {
+	usage, err := n.cfg.FS.GetDiskUsage(n.cfg.DataDir)
+	if err != nil {
+		return // not every file system can say
+	}
+	reserve := min(uint64(diskReserveBytes), usage.TotalBytes/100*diskReservePercent)
+	n.setNoSpace(usage.AvailBytes < reserve)
+}
+
+// setDiskFull is called when the log had no room for a batch.
+func (n *Node) setDiskFull(err error) {
+	n.cfg.Logger.Error("the disk is full: free space or compact the keyspace", "dir", n.cfg.DataDir, "error", err)
+	n.setNoSpace(true)
+}
+
+func (n *Node) setNoSpace(full bool) {
+	if n.diskFull.Swap(full) == full {
+		return
+	}
+	n.cfg.Logger.Warn("disk space changed", "full", full, "dir", n.cfg.DataDir)
+	n.mail.post(event{kind: eventCall, call: func() error {
+		n.router.SetNoSpace(full)
+		return nil
+	}})
+}
+
+// Latency is a histogram that one goroutine writes and others read.
+type Latency struct {
+	buckets [32]atomic.Uint64
+	sum     atomic.Int64
+	count   atomic.Uint64
+}
+
+// Observe counts one duration.
+func (l *Latency) Observe(d time.Duration) {
+	l.buckets[shard.Bucket(d)].Add(1)
+	l.sum.Add(int64(d))
+	l.count.Add(1)
+}
+
+// Snapshot reads the histogram; its parts may differ by what is observed meanwhile.
+func (l *Latency) Snapshot() shard.Histogram {
+	h := shard.Histogram{Sum: time.Duration(l.sum.Load()), Count: l.count.Load()}
+	for i := range h.Buckets {
+		h.Buckets[i] = l.buckets[i].Load()
+	}
+	return h
+}

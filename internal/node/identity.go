@@ -1,0 +1,189 @@
+package node
+
+import (
+	"crypto/sha1"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/shard"
+)
+
+// memberVersion is the format of DIR/member, and of the directory as a whole.
+const memberVersion = 1
+
+// identity is what DIR/member holds: who the node is for as long as its disk
+// lives (N1).
+type identity struct {
+	Format      int            `json:"format"`
+	Cluster     uint64         `json:"cluster"`
+	Node        shard.NodeID   `json:"node"`
+	Incarnation uint16         `json:"incarnation"`
+	Disk        uint64         `json:"disk"` // random, made with the file
+	Name        string         `json:"name"`
+	Token       string         `json:"token"`
+	Voters      []shard.NodeID `json:"voters"` // the first members, ascending
+	Engine      string         `json:"engine"` // of the shards the node began with
+}
+
+// Errors of a data directory. Each comes wrapped with the directory and what to do.
+var (
+	// ErrInUse: another process runs on the directory.
+	ErrInUse = errors.New("data directory is in use by another process")
+	// ErrForeign: the directory belongs to another member or cluster.
+	ErrForeign = errors.New("data directory belongs to another member or cluster")
+	// ErrFormat: the directory was written by a newer version.
+	ErrFormat = errors.New("data directory has a newer format than this program")
+	// ErrDamaged: the directory lacks what it must have.
+	ErrDamaged = errors.New("data directory is damaged")
+	// ErrBootstrapped: the cluster knows this member, but its disk is empty.
+	ErrBootstrapped = errors.New("has already been bootstrapped")
+)
+
+// nodeIDOf derives a member's id, as etcd does, from its peer URLs and the
+// cluster's token, so that every member computes the same ids from the same
+// initial cluster.
+func nodeIDOf(peerURLs []string, token string) shard.NodeID {
+	urls := slices.Clone(peerURLs)
+	slices.Sort(urls)
+	sum := sha1.Sum([]byte(strings.Join(urls, "") + token))
+	id := shard.NodeID(binary.BigEndian.Uint64(sum[:8])) & shard.MaxNodeID
+	return max(id, 1)
+}
+
+// clusterIDOf derives the cluster's id from its first members.
+func clusterIDOf(members []shard.NodeID) uint64 {
+	ids := slices.Clone(members)
+	slices.Sort(ids)
+	h := sha1.New()
+	for _, id := range ids {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(id)))
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil)[:8])
+}
+
+// dataDir is an open, locked data directory.
+type dataDir struct {
+	fs   env.FS
+	path string
+	wal  string
+	lock io.Closer
+}
+
+// openDataDir creates the directory if it is missing and locks it.
+func openDataDir(fs env.FS, path, walDir string) (*dataDir, error) {
+	if err := fs.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("create data directory %s: %w", path, err)
+	}
+	d := &dataDir{fs: fs, path: path, wal: walDir}
+	if d.wal == "" {
+		d.wal = fs.PathJoin(path, "wal")
+	}
+	var err error
+	if d.lock, err = fs.Lock(d.join("LOCK")); err != nil {
+		return nil, fmt.Errorf("lock %s: %w (%w): stop the other process or choose another --data-dir", path, ErrInUse, err)
+	}
+	return d, nil
+}
+
+func (d *dataDir) join(name string) string { return d.fs.PathJoin(d.path, name) }
+
+func (d *dataDir) close() error { return d.lock.Close() }
+
+// identity reads DIR/member; nil without error means that the directory is new.
+func (d *dataDir) identity() (*identity, error) {
+	f, err := d.fs.Open(d.join("member"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, d.checkEmpty()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.join("member"), err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.join("member"), err)
+	}
+	return parseIdentity(d.join("member"), text)
+}
+
+// checkEmpty keeps N1: state without a member file is somebody's lost identity.
+func (d *dataDir) checkEmpty() error {
+	for _, dir := range []string{d.wal, d.join("db")} {
+		if names, err := d.fs.List(dir); err == nil && len(names) > 0 {
+			return fmt.Errorf("%s: %w: %s has files but %s is missing: restore the directory from a backup or start this member with an empty one",
+				d.path, ErrDamaged, dir, d.join("member"))
+		}
+	}
+	return nil
+}
+
+// parseIdentity reads a member file: one line of JSON, then its CRC32C in hex.
+func parseIdentity(name string, text []byte) (*identity, error) {
+	body, sum, ok := strings.Cut(strings.TrimSuffix(string(text), "\n"), "\n")
+	var id identity
+	if err := json.Unmarshal([]byte(body), &id); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", name, ErrDamaged, err)
+	}
+	if id.Format > memberVersion {
+		return nil, fmt.Errorf("%s: %w: format %d, this program knows up to %d: start a newer version", name, ErrFormat, id.Format, memberVersion)
+	}
+	if !ok || sum != checksum(body) {
+		return nil, fmt.Errorf("%s: %w: checksum does not match", name, ErrDamaged)
+	}
+	return &id, nil
+}
+
+func checksum(body string) string {
+	return fmt.Sprintf("%08x", crc32.Checksum([]byte(body), crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// writeIdentity makes DIR/member durable, whole or not at all (N1).
+func (d *dataDir) writeIdentity(id *identity) error {
+	body, err := json.Marshal(id)
+	if err != nil {
+		return fmt.Errorf("encode member file: %w", err)
+	}
+	text := string(body) + "\n" + checksum(string(body)) + "\n"
+	if err := writeFileAtomically(d.fs, d.path, "member", []byte(text)); err != nil {
+		return fmt.Errorf("write %s: %w", d.join("member"), err)
+	}
+	return nil
+}
+
+// writeFileAtomically writes dir/name through a temporary file, a rename and a
+// sync of the directory.
+func writeFileAtomically(fs env.FS, dir, name string, data []byte) error {
+	temp := fs.PathJoin(dir, name+".tmp")
+	f, err := fs.Create(temp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fs.Rename(temp, fs.PathJoin(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(fs, dir)
+}
+
+func syncDir(fs env.FS, dir string) error {
+	f, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

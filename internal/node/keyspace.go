@@ -1,0 +1,160 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/store"
+)
+
+// Keyspace is a complete etcd as this node serves it. Its methods are safe for
+// concurrent use and block until the answer, the context's end or the deadline
+// of package router.
+type Keyspace struct {
+	n       *Node
+	name    string
+	shard   shard.ID
+	store   *store.Store
+	replica *shard.Replica // owned by the loop
+	status  atomic.Pointer[KeyspaceStatus]
+}
+
+// KeyspaceStatus describes a keyspace's replica on this node.
+type KeyspaceStatus struct {
+	Leader       uint64 // member id; zero: none known
+	Leads        bool   // this node is the leader
+	Term         uint64
+	CommitIndex  uint64
+	AppliedIndex uint64
+	IsLearner    bool
+	Configured   consensus.Configuration
+}
+
+// Name is the keyspace's name.
+func (k *Keyspace) Name() string { return k.name }
+
+// Propose replicates a command and returns what it did, which may be a rejection.
+// The body is not copied. Its error is one of package router, or the context's.
+func (k *Keyspace) Propose(ctx context.Context, kind store.Kind, body []byte) (*store.Result, error) {
+	type outcome struct {
+		result *store.Result
+		err    error
+	}
+	done := make(chan outcome, 1)
+	err := k.n.mail.postClient(event{
+		kind: eventSubmit, shard: k.shard, command: kind, body: body,
+		answer: func(r *store.Result, err error) { done <- outcome{r, err} },
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Barrier returns once a View taken afterwards holds everything that was
+// acknowledged anywhere before the call.
+func (k *Keyspace) Barrier(ctx context.Context) error {
+	done := make(chan error, 1)
+	err := k.n.mail.postClient(event{
+		kind: eventBarrier, shard: k.shard, done: func(err error) { done <- err },
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// View is this node's state as it is now; the caller closes it.
+func (k *Keyspace) View() (*store.View, error) { return k.store.View() }
+
+// DB is where this node's watchers are fed and physical compaction runs.
+func (k *Keyspace) DB() *mvcc.DB { return k.store.DB() }
+
+// RenewLease starts a lease's time anew and returns its TTL in seconds.
+func (k *Keyspace) RenewLease(ctx context.Context, id int64) (ttl int64, err error) {
+	ttl, _, err = k.lease(ctx, id, true)
+	return ttl, err
+}
+
+// RemainingLease returns a lease's granted TTL and what is left of it, in seconds.
+func (k *Keyspace) RemainingLease(ctx context.Context, id int64) (ttl, remaining int64, err error) {
+	return k.lease(ctx, id, false)
+}
+
+func (k *Keyspace) lease(ctx context.Context, id int64, renew bool) (ttl, remaining int64, err error) {
+	type outcome struct {
+		ttl, remaining int64
+		err            error
+	}
+	done := make(chan outcome, 1)
+	err = k.n.mail.postClient(event{
+		kind: eventLease, shard: k.shard, lease: id, renew: renew,
+		leased: func(ttl, remaining int64, err error) { done <- outcome{ttl, remaining, err} },
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	select {
+	case o := <-done:
+		return o.ttl, o.remaining, o.err
+	case <-ctx.Done():
+		return 0, 0, ctx.Err()
+	}
+}
+
+// Status is the replica's state after the loop's last turn.
+func (k *Keyspace) Status() KeyspaceStatus { return *k.status.Load() }
+
+// publish stores every keyspace's status for readers outside the loop.
+func (n *Node) publish() {
+	for _, k := range n.keyspaces {
+		s := k.replica.State()
+		old := k.status.Load()
+		index := uint64(k.replica.Applied())
+		if old != nil && old.Term == uint64(s.Epoch) && old.Leads == s.Leads && old.AppliedIndex == index &&
+			old.Leader == uint64(shard.NodeOf(s.Leader)) {
+			continue
+		}
+		k.status.Store(&KeyspaceStatus{
+			Leader: uint64(shard.NodeOf(s.Leader)), Leads: s.Leads, Term: uint64(s.Epoch),
+			AppliedIndex: index,
+		})
+	}
+}
+
+// openShard restores a shard's replica from engine and log.
+func (n *Node) openShard(id shard.ID, name string) error {
+	s, err := store.Open(n.engine, id, store.Options{})
+	if err != nil {
+		return fmt.Errorf("open shard %d: %w", id, err)
+	}
+	engine, _ := n.cfg.engine()
+	machine, err := n.restore(id, s)
+	if err != nil {
+		return fmt.Errorf("restore shard %d: %w", id, err)
+	}
+	waiters := shard.NewWaiters()
+	replica, err := n.host.Add(id, shard.ReplicaConfig{Engine: engine, Machine: machine, Store: s, Waiters: waiters})
+	if err != nil {
+		return err
+	}
+	n.router.AddShard(id, waiters, machine.Applied)
+	k := &Keyspace{n: n, name: name, shard: id, store: s, replica: replica}
+	k.status.Store(&KeyspaceStatus{})
+	n.keyspaces[name] = k
+	return nil
+}

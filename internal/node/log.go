@@ -1,0 +1,171 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/wal"
+)
+
+// logWriter is the node's shard.LogPort. Its goroutine is the log's only writer:
+// whatever was handed in during one sync becomes the next one.
+type logWriter struct {
+	n     *Node
+	log   *wal.Log
+	reads chan *shard.LogRead
+
+	mu struct {
+		sync.Mutex
+		more    sync.Cond
+		pending []logAppend
+		closed  bool
+	}
+	syncs Latency // of every sync, for metrics
+}
+
+type logAppend struct {
+	ticket shard.Ticket
+	batch  *wal.Batch
+}
+
+// logFullRetry is the pause between attempts to write to a full disk.
+const logFullRetry = 200 * time.Millisecond
+
+// logReaders bounds the read-backs that run at once.
+const logReaders = 2
+
+func newLogWriter(n *Node, log *wal.Log) *logWriter {
+	// The host bounds the reads per replica; the channel holds them all.
+	w := &logWriter{n: n, log: log, reads: make(chan *shard.LogRead, 1024)}
+	w.mu.more.L = &w.mu
+	return w
+}
+
+// Append implements shard.LogPort.
+func (w *logWriter) Append(t shard.Ticket, b *wal.Batch) {
+	w.mu.Lock()
+	w.mu.pending = append(w.mu.pending, logAppend{ticket: t, batch: b})
+	w.mu.Unlock()
+	w.mu.more.Signal()
+}
+
+// Read implements shard.LogPort.
+func (w *logWriter) Read(job *shard.LogRead) { w.reads <- job }
+
+// EpochAt implements shard.LogPort.
+func (w *logWriter) EpochAt(g consensus.GroupID, i consensus.Index) (consensus.Epoch, bool) {
+	return w.log.EpochAt(g, i)
+}
+
+// run writes until close.
+func (w *logWriter) run() {
+	var taken []logAppend
+	for {
+		w.mu.Lock()
+		for len(w.mu.pending) == 0 && !w.mu.closed {
+			w.mu.more.Wait()
+		}
+		if w.mu.closed {
+			w.mu.Unlock()
+			return
+		}
+		taken, w.mu.pending = w.mu.pending, taken[:0]
+		w.mu.Unlock()
+		if err := w.write(taken); err != nil {
+			if !errors.Is(err, errStopping) {
+				w.n.fail(fmt.Errorf("write-ahead log: %w", err))
+			}
+			return
+		}
+		w.n.mail.post(event{kind: eventDurable, ticket: taken[len(taken)-1].ticket})
+	}
+}
+
+func (w *logWriter) write(taken []logAppend) error {
+	for i := range taken {
+		if err := w.writeOne(taken[i].batch); err != nil {
+			return err
+		}
+	}
+	start := w.n.cfg.Clock.Monotonic()
+	err := w.log.Sync()
+	w.syncs.Observe(w.n.cfg.Clock.Monotonic() - start)
+	return err
+}
+
+// errStopping ends a write that waits for space when the node stops: what was not
+// written is not acknowledged.
+var errStopping = errors.New("node is stopping")
+
+// writeOne waits while the disk is full: nothing is torn, nothing acknowledged,
+// and the node's peers go on without it.
+func (w *logWriter) writeOne(b *wal.Batch) error {
+	for {
+		err := w.log.Write(b)
+		if !errors.Is(err, wal.ErrFull) {
+			return err
+		}
+		w.n.setDiskFull(err)
+		select {
+		case <-w.n.stopLoop:
+			return errStopping
+		case <-time.After(logFullRetry):
+		}
+	}
+}
+
+func (w *logWriter) runReader() {
+	for job := range w.reads {
+		job.Run(w.log)
+		w.n.mail.post(event{kind: eventLogRead, read: job})
+	}
+}
+
+func (w *logWriter) close() {
+	w.mu.Lock()
+	w.mu.closed = true
+	w.mu.Unlock()
+	w.mu.more.Broadcast()
+	close(w.reads)
+}
+
+// appliers is the node's shard.ApplyPort: a shard's jobs always go to the same
+// goroutine, so they stay in order.
+type appliers struct {
+	n      *Node
+	queues []chan *shard.ApplyJob
+}
+
+// applyQueue holds the jobs of one worker. A replica has one job under way, so
+// the queue is never longer than the shards it serves (plus an install each).
+const applyQueue = 4096
+
+func newAppliers(n *Node, workers int) *appliers {
+	a := &appliers{n: n}
+	for range workers {
+		a.queues = append(a.queues, make(chan *shard.ApplyJob, applyQueue))
+	}
+	return a
+}
+
+// Submit implements shard.ApplyPort.
+func (a *appliers) Submit(job *shard.ApplyJob) {
+	a.queues[uint64(job.Shard())%uint64(len(a.queues))] <- job
+}
+
+func (a *appliers) run(queue chan *shard.ApplyJob) {
+	for job := range queue {
+		job.Run(a.n.log.log)
+		a.n.mail.post(event{kind: eventApplied, applied: job})
+	}
+}
+
+func (a *appliers) close() {
+	for _, q := range a.queues {
+		close(q)
+	}
+}

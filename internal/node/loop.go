@@ -1,0 +1,149 @@
+package node
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/router"
+	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/transport"
+)
+
+// loop is the goroutine that owns the host and the router.
+func (n *Node) loop() {
+	defer close(n.loopDone)
+	ticker := time.NewTicker(n.cfg.tick())
+	defer ticker.Stop()
+	var events []event
+	for {
+		tick := false
+		select {
+		case <-n.mail.wake:
+		case <-ticker.C:
+			tick = true
+		case <-n.stopLoop:
+			n.endLoop()
+			return
+		}
+		now := n.cfg.Clock.Monotonic()
+		n.host.SetNow(now)
+		n.router.SetNow(now)
+		events = n.mail.take(events)
+		for i := range events {
+			n.dispatch(&events[i])
+		}
+		clear(events)
+		if tick {
+			n.host.Tick()
+			n.router.Tick()
+		}
+		n.process()
+	}
+}
+
+// process lets router and host do what follows, until nothing more does. The
+// bound is there so that two of them refusing each other cannot starve the
+// mailbox: what is left is done on the next turn or tick.
+func (n *Node) process() {
+	const rounds = 4
+	for range rounds {
+		worked := n.router.Flush()
+		n.host.Process()
+		if !worked {
+			break
+		}
+	}
+	n.transport.Flush()
+	n.publish()
+}
+
+func (n *Node) dispatch(e *event) {
+	switch e.kind {
+	case eventSubmit:
+		n.router.Submit(e.shard, e.command, e.body, e.answer)
+	case eventBarrier:
+		n.router.Barrier(e.shard, e.done)
+	case eventLease:
+		n.router.Lease(e.shard, e.lease, e.renew, e.leased)
+	case eventPackets:
+		n.receive(e.from, e.packets)
+	case eventPeer:
+		n.host.PeerState(e.from, e.state)
+	case eventDurable:
+		n.host.Durable(e.ticket)
+	case eventApplied:
+		if err := n.host.Applied(e.applied); err != nil {
+			n.fail(err)
+		}
+	case eventLogRead:
+		n.host.LogRead(e.read)
+	case eventSent:
+		n.host.SnapshotSent(e.sent, e.ok)
+	case eventCall:
+		err := e.call()
+		if e.done != nil {
+			e.done(err)
+		}
+	}
+}
+
+func (n *Node) receive(from shard.NodeID, packets []transport.Packet) {
+	for i := range packets {
+		p := &packets[i]
+		var err error
+		switch p.Kind {
+		case transport.PacketConsensus:
+			err = n.host.Receive(&p.Message)
+		case transport.PacketForward:
+			err = n.router.Receive(from, p.Body)
+		}
+		if err != nil {
+			n.refusals.log(n.cfg.Logger, from, err)
+		}
+	}
+}
+
+// endLoop answers everything that waits.
+func (n *Node) endLoop() {
+	for _, e := range n.mail.close() {
+		switch e.kind {
+		case eventSubmit:
+			e.answer(nil, router.ErrStopped)
+		case eventBarrier:
+			e.done(router.ErrStopped)
+		case eventLease:
+			e.leased(0, 0, router.ErrStopped)
+		case eventCall:
+			if e.done != nil {
+				e.done(router.ErrStopped)
+			}
+		}
+	}
+	n.router.Stop()
+}
+
+// onLoop runs f on the loop and waits for it.
+func (n *Node) onLoop(f func() error) error {
+	done := make(chan error, 1)
+	if !n.mail.post(event{kind: eventCall, call: f, done: func(err error) { done <- err }}) {
+		return router.ErrStopped
+	}
+	return <-done
+}
+
+// shardNetwork gives the host and the router the transport.
+type shardNetwork struct{ n *Node }
+
+// Send implements shard.NetworkPort.
+func (s shardNetwork) Send(to shard.NodeID, m *consensus.Message) bool {
+	p := &s.n.packet
+	p.Kind, p.Message, p.Body = transport.PacketConsensus, *m, nil
+	return s.n.transport.Send(transport.NodeID(to), p)
+}
+
+// Forward implements router.Network.
+func (s shardNetwork) Forward(to shard.NodeID, body []byte) bool {
+	p := &s.n.packet
+	p.Kind, p.Message, p.Body = transport.PacketForward, consensus.Message{}, body
+	return s.n.transport.Send(transport.NodeID(to), p)
+}

@@ -1,0 +1,272 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/engine"
+	"github.com/quorate/quorate/internal/router"
+	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/transport"
+	"github.com/quorate/quorate/internal/wal"
+)
+
+// The shards that every node carries.
+const (
+	SystemShard  = shard.ID(1) // members, their addresses, the feature level
+	DefaultShard = shard.ID(2) // the keyspace of clients that name none
+)
+
+// SystemKeyspace and DefaultKeyspace are their keyspaces' names.
+const (
+	SystemKeyspace  = "system"
+	DefaultKeyspace = "default"
+)
+
+// Node is one running node. Its methods are safe for concurrent use.
+type Node struct {
+	cfg      Config
+	identity identity
+	dir      *dataDir
+	engine   engine.Engine
+	log      *logWriter
+	appliers *appliers
+	peers    *peerBook
+
+	transport *transport.Transport
+
+	// Owned by the loop.
+	host     *shard.Host
+	router   *router.Router
+	packet   transport.Packet
+	refusals refusalLog
+
+	keyspaces map[string]*Keyspace
+	mail      *mailbox
+	stopLoop  chan struct{}
+	loopDone  chan struct{}
+	ctx       context.Context // ends when the node stops
+	cancel    context.CancelFunc
+	tasks     sync.WaitGroup
+	failOnce  sync.Once
+	stopOnce  sync.Once
+	diskFull  atomic.Bool
+	level     atomic.Uint32 // the replicated feature level
+	members   memberTable
+}
+
+// Start opens the data directory, joins the peers and begins to serve. It
+// returns an error of one sentence for what the operator can mend; nothing on
+// disk is harmed then.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	cfg.setDefaults()
+	n := &Node{
+		cfg: cfg, mail: newMailbox(),
+		stopLoop: make(chan struct{}), loopDone: make(chan struct{}),
+		keyspaces: make(map[string]*Keyspace),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := n.start(ctx); err != nil {
+		n.abandon()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) (err error) {
+	if err := n.cfg.validate(); err != nil {
+		return err
+	}
+	if n.dir, err = openDataDir(n.cfg.FS, n.cfg.DataDir, n.cfg.WALDir); err != nil {
+		return err
+	}
+	known, err := n.dir.identity()
+	if err != nil {
+		return err
+	}
+	if known != nil {
+		if err := n.checkIdentity(known); err != nil {
+			return err
+		}
+		n.identity = *known
+	} else {
+		n.identity = n.newIdentity()
+	}
+	if n.peers, err = openPeerBook(n.dir); err != nil {
+		return err
+	}
+	n.listen()
+	if known == nil {
+		if err := n.bootstrap(ctx); err != nil {
+			return err
+		}
+	}
+	if err := n.openState(); err != nil {
+		return err
+	}
+	n.run()
+	return nil
+}
+
+// openState opens log and engine and restores the replicas.
+func (n *Node) openState() error {
+	log, err := wal.Open(n.cfg.FS, n.dir.wal, wal.Options{})
+	if err != nil {
+		return fmt.Errorf("open write-ahead log %s: %w", n.dir.wal, err)
+	}
+	n.log = newLogWriter(n, log)
+	if n.engine, err = engine.OpenPebble(n.cfg.FS, n.dir.join("db"), engine.Options{}); err != nil {
+		return fmt.Errorf("open engine %s: %w", n.dir.join("db"), err)
+	}
+	n.appliers = newAppliers(n, max(2, runtime.GOMAXPROCS(0)))
+	ports := shard.Ports{
+		Log: n.log, Network: shardNetwork{n}, Apply: n.appliers, Snapshots: snapshotStreams{n},
+	}
+	n.router = router.New(router.Config{
+		Node: n.identity.Node, Network: shardNetwork{n}, Limits: n.cfg.routerLimits(),
+		FirstSeq: bootSeq(n.cfg.Clock.Now()),
+	})
+	ports.Outcome = n.router
+	n.host = shard.NewHost(shard.HostConfig{
+		Node: n.identity.Node, Incarnation: n.identity.Incarnation, Timing: n.cfg.timing(),
+		Limits: shard.Limits{LagEntries: n.cfg.LagEntries},
+	}, ports)
+	n.router.SetHost(n.host)
+	for _, s := range []struct {
+		id   shard.ID
+		name string
+	}{{SystemShard, SystemKeyspace}, {DefaultShard, DefaultKeyspace}} {
+		if err := n.openShard(s.id, s.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bootSeq is above every request number of earlier boots: they start from the
+// boot's second, and no node makes 2^22 requests a second for long. Numbers have
+// 55 bits (package router).
+func bootSeq(now time.Time) uint64 { return uint64(now.Unix()) << 22 & (1<<55 - 1) }
+
+func (n *Node) run() {
+	n.start1(n.log.run)
+	for range logReaders {
+		n.start1(n.log.runReader)
+	}
+	for _, q := range n.appliers.queues {
+		n.start1(func() { n.appliers.run(q) })
+	}
+	go n.loop()
+	n.transport.SetPeers(n.peerList())
+	n.start1(n.housekeep)
+}
+
+func (n *Node) start1(f func()) {
+	n.tasks.Add(1)
+	go func() {
+		defer n.tasks.Done()
+		f()
+	}()
+}
+
+// fail reports what this node cannot survive (N2).
+func (n *Node) fail(err error) {
+	n.failOnce.Do(func() {
+		n.cfg.Logger.Error("this node cannot go on", "error", err)
+		if n.cfg.Fatal != nil {
+			n.cfg.Fatal(err)
+		}
+	})
+}
+
+// Stop hands leadership over, answers what waits, and closes everything. It
+// waits at most until ctx ends before it stops without a successor.
+func (n *Node) Stop(ctx context.Context) error {
+	var err error
+	n.stopOnce.Do(func() {
+		n.handOver(ctx)
+		err = n.close()
+	})
+	return err
+}
+
+// handOver asks every shard that this node leads to choose another leader, and
+// waits until none is led here.
+func (n *Node) handOver(ctx context.Context) {
+	for {
+		leads := false
+		err := n.onLoop(func() error {
+			for _, r := range n.host.Replicas() {
+				if s := r.Status(); s.Role == consensus.Leader && len(s.Configuration.Voters) > 1 {
+					leads = true
+					if s.Transferee == 0 {
+						_ = n.host.Transfer(shard.ID(s.Group), 0) // refused: tried again below
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil || !leads {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(n.cfg.tick()):
+		}
+	}
+}
+
+// close stops the goroutines from the outside in and closes the files.
+func (n *Node) close() error {
+	n.cancel()
+	n.transport.Close()
+	close(n.stopLoop)
+	<-n.loopDone
+	n.log.close()
+	n.appliers.close()
+	n.tasks.Wait()
+	err := n.engine.Flush()
+	return errors.Join(err, n.engine.Close(), n.log.log.Close(), n.dir.close())
+}
+
+// abandon closes what a failed start has opened.
+func (n *Node) abandon() {
+	n.cancel()
+	if n.transport != nil {
+		n.transport.Close()
+	}
+	for _, l := range n.cfg.PeerListeners {
+		l.Close()
+	}
+	if n.engine != nil {
+		n.engine.Close()
+	}
+	if n.log != nil {
+		n.log.log.Close()
+	}
+	if n.dir != nil {
+		n.dir.close()
+	}
+}
+
+// Keyspace returns a keyspace by name.
+func (n *Node) Keyspace(name string) (*Keyspace, bool) {
+	k, ok := n.keyspaces[name]
+	return k, ok
+}
+
+// ClusterID is the cluster's id, as etcd's API shows it.
+func (n *Node) ClusterID() uint64 { return n.identity.Cluster }
+
+// MemberID is this node's id, as etcd's API shows it.
+func (n *Node) MemberID() uint64 { return uint64(n.identity.Node) }
+
+// Level is the feature level that every member has announced.
+func (n *Node) Level() uint32 { return n.level.Load() }

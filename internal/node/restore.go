@@ -1,0 +1,47 @@
+package node
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/store"
+	"github.com/quorate/quorate/internal/wal"
+)
+
+// restore puts together what the engine and the log know of a shard.
+func (n *Node) restore(id shard.ID, s *store.Store) (consensus.Config, error) {
+	state, err := n.log.log.State(shard.Group(id))
+	if err != nil {
+		return consensus.Config{}, err
+	}
+	c, ahead, err := shard.Restore(s.Applied(), state, n.firstConfiguration())
+	if err != nil {
+		return consensus.Config{}, fmt.Errorf("%s: %w", n.cfg.DataDir, err)
+	}
+	if ahead {
+		var b wal.Batch
+		b.Install(shard.Group(id), c.Log.Released, c.Log.ReleasedEpoch)
+		if err := n.log.log.Write(&b); err != nil {
+			return consensus.Config{}, err
+		}
+		if err := n.log.log.Sync(); err != nil {
+			return consensus.Config{}, err
+		}
+	}
+	c.Rand = rand.New(rand.NewPCG(n.cfg.Seed, uint64(id)))
+	return c, nil
+}
+
+// firstConfiguration is what every shard began with: one voter on each first
+// member, in its first incarnation.
+func (n *Node) firstConfiguration() consensus.Configuration {
+	var c consensus.Configuration
+	for _, node := range n.identity.Voters {
+		c.Voters = append(c.Voters, shard.ReplicaOf(node, 1))
+	}
+	slices.Sort(c.Voters)
+	return c
+}

@@ -1,0 +1,180 @@
+package router
+
+import (
+	"fmt"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+)
+
+// Proposal ids tell the router what a machine speaks of:
+//
+//	8 bits: whose it is, as an index into nodes (0: this node)
+//	1 bit:  a read round, else a request
+//	55 bits: the round's or request's number at that node
+const (
+	nodeShift = 56
+	readBit   = 1 << 55
+	numberMax = readBit - 1
+	// maxNodes bounds the nodes whose packets one router serves.
+	maxNodes = 1 << (64 - nodeShift)
+)
+
+func (r *Router) proposal(node int, number uint64) consensus.ProposalID {
+	return consensus.ProposalID(uint64(node)<<nodeShift | number&numberMax)
+}
+
+func (r *Router) readProposal(node int, number uint64) consensus.ProposalID {
+	return r.proposal(node, number) | readBit
+}
+
+// indexOf numbers the nodes that this router serves.
+func (r *Router) indexOf(node shard.NodeID) int {
+	i, ok := r.nodeIndex[node]
+	if !ok {
+		i = len(r.nodes)
+		if i == maxNodes {
+			panic(fmt.Sprintf("router: more than %d nodes", maxNodes))
+		}
+		r.nodes = append(r.nodes, node)
+		r.nodeIndex[node] = i
+	}
+	return i
+}
+
+// ReadReady implements shard.Outcome.
+func (r *Router) ReadReady(id shard.ID, read consensus.ProposalID, index consensus.Index) {
+	number := uint64(read) & numberMax
+	if node := int(uint64(read) >> nodeShift); node != 0 {
+		r.forward(r.nodes[node], &packet{Kind: packetReadReply, Shard: id, ID: number, Index: index})
+		return
+	}
+	if x, ok := r.routes[id]; ok {
+		x.reads.answered(number, index, x.applied)
+	}
+}
+
+// Dropped implements shard.Outcome.
+func (r *Router) Dropped(id shard.ID, proposals []consensus.ProposalID) {
+	x, ok := r.routes[id]
+	if !ok {
+		return
+	}
+	for _, p := range proposals {
+		node, number := int(uint64(p)>>nodeShift), uint64(p)&numberMax
+		switch read := p&readBit != 0; {
+		case number == 0: // the node's own, such as a lease's expiry
+		case node != 0 && read:
+			r.forward(r.nodes[node], &packet{Kind: packetReadReply, Shard: id, ID: number, Code: codeNotLeader})
+		case node != 0:
+			r.forward(r.nodes[node], &packet{Kind: packetRefused, Shard: id, ID: number, Epoch: x.state.Epoch, Code: codeNotLeader})
+		case read:
+			if i := x.reads.find(number); i >= 0 {
+				x.reads.giveUp(i)
+			}
+		default:
+			if x.waiters.TakeBack(number, x.state.Epoch) {
+				x.parked = append(x.parked, number)
+			}
+		}
+	}
+}
+
+// RoleChanged implements shard.Outcome.
+func (r *Router) RoleChanged(id shard.ID, s shard.LeaderState) {
+	x, ok := r.routes[id]
+	if !ok {
+		return
+	}
+	x.state, x.changed, x.retry = s, r.now, true
+	for i := len(x.reads.rounds) - 1; i >= 0; i-- {
+		if x.reads.rounds[i].remote {
+			x.reads.giveUp(i)
+		}
+	}
+	r.calls.repeat(id)
+}
+
+// Advanced implements shard.Outcome.
+func (r *Router) Advanced(id shard.ID, index consensus.Index, epoch consensus.Epoch) {
+	x, ok := r.routes[id]
+	if !ok {
+		return
+	}
+	x.applied = index
+	if epoch > x.overtakenBy {
+		x.overtakenBy = epoch
+		x.parked = append(x.parked, x.waiters.Overtaken(epoch)...)
+		x.retry = true
+	}
+	x.reads.advance(index)
+}
+
+// Installed implements shard.Outcome: keeps P2.
+func (r *Router) Installed(id shard.ID, index consensus.Index) {
+	x, ok := r.routes[id]
+	if !ok {
+		return
+	}
+	x.applied = index
+	for _, seq := range x.waiters.Handed(^consensus.Epoch(0)) {
+		x.waiters.End(seq, nil, ErrUnknownOutcome)
+	}
+	x.reads.advance(index)
+}
+
+// Receive takes a packet from another node's router. It returns ErrMalformed for
+// one that cannot be decoded; the command in it shares memory with body.
+func (r *Router) Receive(from shard.NodeID, body []byte) error {
+	p, err := decodePacket(body)
+	if err != nil {
+		return fmt.Errorf("from node %v: %w", from, err)
+	}
+	x, ok := r.routes[p.Shard]
+	if !ok {
+		return fmt.Errorf("from node %v: %w: shard %d", from, ErrUnknownKeyspace, p.Shard)
+	}
+	switch p.Kind {
+	case packetPropose:
+		r.servePropose(from, &p)
+	case packetRefused:
+		r.refused(x, &p)
+	case packetRead:
+		r.serveRead(from, &p)
+	case packetReadReply:
+		if p.Code == codeOK {
+			x.reads.answered(p.ID, p.Index, x.applied)
+		}
+		// A refused round is asked again when the leader changes or at RoundTimeout.
+	case packetLease:
+		r.serveLease(from, &p)
+	case packetLeaseDone:
+		r.leaseDone(&p)
+	}
+	return nil
+}
+
+func (r *Router) servePropose(from shard.NodeID, p *packet) {
+	command := consensus.Command{ID: r.proposal(r.indexOf(from), p.ID), Data: p.Data}
+	err := r.host.Propose(p.Shard, p.Epoch, command)
+	if err == nil {
+		return
+	}
+	reply := packet{Kind: packetRefused, Shard: p.Shard, ID: p.ID, Epoch: p.Epoch, Code: codeTooMany}
+	if err == consensus.ErrNotLeader {
+		reply.Code = codeNotLeader
+	}
+	r.forward(from, &reply)
+}
+
+// refused takes back a request that the leader did not want (P1).
+func (r *Router) refused(x *route, p *packet) {
+	if !x.waiters.TakeBack(p.ID, p.Epoch) {
+		return
+	}
+	if p.Code == codeTooMany {
+		x.waiters.End(p.ID, nil, ErrTooManyRequests)
+		return
+	}
+	x.parked = append(x.parked, p.ID)
+}

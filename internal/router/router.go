@@ -1,0 +1,257 @@
+package router
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/store"
+)
+
+// Network carries forwarded packets to other nodes' routers. A packet is
+// delivered at most once: P1 rests on it.
+type Network interface {
+	// Forward sends the packet at once or loses it; it reports which.
+	Forward(to shard.NodeID, body []byte) bool
+}
+
+// Config is a router's environment.
+type Config struct {
+	Node    shard.NodeID
+	Host    *shard.Host
+	Network Network
+	// FirstSeq is above every request number that this node has ever used: the
+	// owner derives it from the boot time.
+	FirstSeq uint64
+	Limits   Limits
+}
+
+// Limits bound what one router holds. The zero value of a field means its default.
+type Limits struct {
+	Timeout        time.Duration // a request's deadline; default 7 s, as etcd's 5 s + 2 election timeouts
+	RoundTimeout   time.Duration // until a forwarded barrier round is asked again; default 500 ms
+	Waiting        int           // requests and barriers per shard; default 50000
+	Rounds         int           // forwarded barrier rounds under way per shard; default 16
+	CommandBytes   int           // one command; default 2 MiB
+	RetryEachTicks int           // ticks between attempts of what found no leader; default 2
+}
+
+func (l *Limits) setDefaults() {
+	if l.Timeout == 0 {
+		l.Timeout = 7 * time.Second
+	}
+	if l.RoundTimeout == 0 {
+		l.RoundTimeout = 500 * time.Millisecond
+	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&l.Waiting, 50000}, {&l.Rounds, 16}, {&l.CommandBytes, 2 << 20}, {&l.RetryEachTicks, 2}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+}
+
+// Router is one node's router. It is not safe for concurrent use: the owner of
+// the host steps it. It is the host's shard.Outcome.
+type Router struct {
+	cfg       Config
+	host      *shard.Host
+	now       time.Duration
+	routes    map[shard.ID]*route
+	order     []*route // by shard id
+	nodes     []shard.NodeID
+	nodeIndex map[shard.NodeID]int
+	nextSeq   uint64
+	nextRead  uint64
+	calls     callTable
+	deadlines deadlineQueue
+	noSpace   bool
+	ticks     int
+	scratch   []byte
+	counters  Counters
+}
+
+// Counters count what the node exposes as metrics. They only grow.
+type Counters struct {
+	Forwarded, Retried, TimedOut, Refused uint64
+}
+
+// route is what a router knows and holds of one shard.
+type route struct {
+	id          shard.ID
+	waiters     *shard.Waiters
+	state       shard.LeaderState
+	changed     time.Duration // when the leader or epoch last changed
+	applied     consensus.Index
+	parked      []uint64 // requests that found no leader, in order
+	retry       bool     // parked requests may have found one
+	overtakenBy consensus.Epoch
+	reads       barriers
+}
+
+// New returns a router. The host may get it as its Outcome before it has replicas.
+func New(cfg Config) *Router {
+	cfg.Limits.setDefaults()
+	return &Router{
+		cfg: cfg, host: cfg.Host, routes: make(map[shard.ID]*route),
+		nodes: []shard.NodeID{cfg.Node}, nodeIndex: map[shard.NodeID]int{cfg.Node: 0},
+		nextSeq: cfg.FirstSeq, calls: newCallTable(),
+	}
+}
+
+// SetHost completes the knot between a host and its Outcome.
+func (r *Router) SetHost(h *shard.Host) { r.host = h }
+
+// AddShard makes a shard of this node known, with the table in which its
+// replica's applied results are looked up.
+func (r *Router) AddShard(id shard.ID, waiters *shard.Waiters, applied consensus.Index) {
+	x := &route{id: id, waiters: waiters, applied: applied}
+	r.routes[id] = x
+	at, _ := slices.BinarySearchFunc(r.order, id, func(x *route, id shard.ID) int { return int(x.id) - int(id) })
+	r.order = slices.Insert(r.order, at, x)
+}
+
+// Counters returns the router's counters.
+func (r *Router) Counters() *Counters { return &r.counters }
+
+// SetNow moves the router's clock, monotonic since the node's start.
+func (r *Router) SetNow(now time.Duration) { r.now = max(r.now, now) }
+
+// SetNoSpace says whether this node's disk is nearly full: commands that need
+// space are then refused, those that free it are not.
+func (r *Router) SetNoSpace(full bool) { r.noSpace = full }
+
+// State is who leads a shard, as this node sees it.
+func (r *Router) State(id shard.ID) shard.LeaderState {
+	if x, ok := r.routes[id]; ok {
+		return x.state
+	}
+	return shard.LeaderState{}
+}
+
+// frees reports whether a command gives space back or at least needs none.
+func frees(k store.Kind) bool {
+	switch k {
+	case store.KindDeleteRange, store.KindCompact, store.KindLeaseRevoke, store.KindLeaseExpire:
+		return true
+	}
+	return false
+}
+
+// Submit routes a command to its shard's leader and answers when it is applied
+// here, or with an error of this package. The body is not copied.
+func (r *Router) Submit(id shard.ID, kind store.Kind, body []byte, answer shard.Answer) {
+	r.nextSeq++
+	seq := r.nextSeq
+	x, ok := r.routes[id]
+	switch {
+	case !ok:
+		answer(nil, ErrUnknownKeyspace)
+	case r.noSpace && !frees(kind):
+		answer(nil, ErrNoSpace)
+	case len(body) > r.cfg.Limits.CommandBytes:
+		answer(nil, ErrRequestTooLarge)
+	case x.waiters.Len() >= r.cfg.Limits.Waiting:
+		r.counters.Refused++
+		answer(nil, ErrTooManyRequests)
+	default:
+		data := store.AppendEnvelope(nil, &store.Envelope{
+			Kind: kind, Shard: id, Body: body,
+			Request:   store.RequestID{Node: uint64(r.cfg.Node), Seq: seq},
+			TimeNanos: int64(r.now),
+		})
+		x.waiters.Add(seq, data, answer)
+		r.deadlines.add(deadline{at: r.now + r.cfg.Limits.Timeout, kind: deadlineRequest, shard: id, id: seq})
+		r.offer(x, seq)
+	}
+}
+
+// offer hands a request to the leader, or parks it until there is one.
+func (r *Router) offer(x *route, seq uint64) {
+	if x.state.Leader == 0 {
+		x.parked = append(x.parked, seq)
+		return
+	}
+	data, ok := x.waiters.Hand(seq, x.state.Epoch)
+	if !ok {
+		return
+	}
+	if !x.state.Leads {
+		p := packet{Kind: packetPropose, Shard: x.id, ID: seq, Epoch: x.state.Epoch, Data: data}
+		if r.forward(shard.NodeOf(x.state.Leader), &p) {
+			r.counters.Forwarded++
+			return
+		}
+	} else {
+		err := r.host.Propose(x.id, x.state.Epoch, consensus.Command{ID: r.proposal(0, seq), Data: data})
+		if err == nil {
+			return
+		}
+		if errors.Is(err, shard.ErrQueueFull) {
+			r.counters.Refused++
+			x.waiters.End(seq, nil, ErrTooManyRequests)
+			return
+		}
+	}
+	x.waiters.TakeBack(seq, x.state.Epoch)
+	x.parked = append(x.parked, seq)
+}
+
+func (r *Router) forward(to shard.NodeID, p *packet) bool {
+	r.scratch = appendPacket(r.scratch[:0], p)
+	return r.cfg.Network.Forward(to, r.scratch)
+}
+
+// Tick is called with every tick of the host.
+func (r *Router) Tick() {
+	r.expire()
+	r.ticks++
+	if r.ticks%r.cfg.Limits.RetryEachTicks != 0 {
+		return
+	}
+	for _, x := range r.order {
+		x.retry = x.retry || len(x.parked) > 0
+		r.repeatRounds(x)
+	}
+	r.retryCalls()
+}
+
+// Flush does what became possible since the last Flush: the owner calls it
+// before Host.Process and again while it reports work.
+func (r *Router) Flush() bool {
+	worked := false
+	for _, x := range r.order {
+		if x.retry {
+			x.retry = false
+			worked = r.offerParked(x) || worked
+		}
+		worked = r.askRounds(x) || worked
+	}
+	return worked
+}
+
+func (r *Router) offerParked(x *route) bool {
+	parked := x.parked
+	x.parked = nil
+	for _, seq := range parked {
+		if x.waiters.Waiting(seq) {
+			r.counters.Retried++
+			r.offer(x, seq)
+		}
+	}
+	return len(x.parked) < len(parked)
+}
+
+// Stop answers everything that waits with ErrStopped.
+func (r *Router) Stop() {
+	for _, d := range r.deadlines.all() {
+		r.end(d, ErrStopped)
+	}
+	for _, x := range r.order {
+		x.reads.fail(ErrStopped)
+	}
+}

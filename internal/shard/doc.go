@@ -1,0 +1,48 @@
+// Package shard drives the replicas of one node: consensus machine → log →
+// peers → store, for many shards over one log and one engine.
+//
+// A Host owns all replicas of a node. It is a stepped object: it has no
+// goroutine, clock or lock of its own. One owner calls its inputs (Tick, Receive,
+// Propose, Durable, Applied, ...) and then Process, which drains the machines
+// and issues effects through Ports. Effects answer later through another input:
+// the node answers them from its log and apply goroutines, the simulator from
+// its event queue, and both run this very code.
+//
+//	          Receive  Propose  ReadBarrier  Tick
+//	              │        │        │         │
+//	              ▼        ▼        ▼         ▼
+//	┌───────────────────── Host ─────────────────────┐
+//	│  Replica: machine · entry cache · lessor       │
+//	└──┬──────────┬──────────────┬───────────────┬───┘
+//	   │ Append   │ Send         │ Apply         │ Stream
+//	   ▼          ▼              ▼               ▼
+//	  log       network     apply worker     snapshots
+//	   │                         │               │
+//	   └─► Durable               └─► Applied     └─► SnapshotSent
+//
+// # Invariants
+//
+//	H1  An entry is in the cache until it is durable in the log: the log is asked
+//	    only for entries that were written to it.
+//	H2  One apply job per replica is under way at a time, and jobs run in the order
+//	    of their entries; an installed snapshot is such a job.
+//	H3  A held message leaves only when the append it waits for is durable
+//	    (C3, C4 of package consensus).
+//	H4  The log is released at the smallest of: applied index that the engine
+//	    cannot lose, the bounded lag granted to followers, and every snapshot
+//	    being streamed.
+//	H5  A filled append message carries no entry above its own epoch (C5).
+//	H6  A snapshot is durable in the engine before the log records it. A crash in
+//	    between leaves the engine ahead of its log, which a restart treats like a
+//	    snapshot at the applied index.
+//	H7  A proposal enters the log only in the epoch it was handed in for. Once an
+//	    entry of a later epoch is applied, every earlier proposal that was not
+//	    applied never will be.
+//	H8  A lease is expired only by a leader whose barrier is applied, at or after
+//	    the deadline counted from its last renewal or from that barrier.
+//
+// # Deliberately absent
+//
+// Forwarding to other nodes, retries and deadlines are the router's. Files,
+// sockets and goroutines are the node's.
+package shard

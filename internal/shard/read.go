@@ -1,0 +1,47 @@
+package shard
+
+import (
+	"github.com/quorate/quorate/consensus"
+)
+
+// LogRead is a read-back of entries that a message needs and the cache no longer has.
+type LogRead struct {
+	replica *Replica
+	message consensus.Message
+	entries []consensus.Entry
+	err     error
+}
+
+// Run reads the entries. It touches nothing of the owner's.
+func (j *LogRead) Run(log LogReader) {
+	j.entries, j.err = log.Read(j.message.Group, j.message.Fill, j.replica.host.cfg.Limits.CacheBytes, nil)
+}
+
+// readBack asks the log for a message's entries. Above the limit the message is
+// lost, which the machine's flow control repairs like any lost message.
+func (r *Replica) readBack(m *consensus.Message) {
+	if r.reads >= r.host.cfg.Limits.LogReads || m.Fill.Hi > r.cache.end() {
+		r.host.counters.messagesLost++
+		return
+	}
+	r.reads++
+	r.host.counters.logReads++
+	r.host.ports.Log.Read(&LogRead{replica: r, message: *m})
+}
+
+// LogRead is the answer of LogPort.Read.
+func (h *Host) LogRead(job *LogRead) {
+	r := job.replica
+	r.reads--
+	h.touch(r)
+	m := &job.message
+	if job.err != nil || !fillable(m, job.entries) {
+		// Released, truncated or unreadable meanwhile: the machine finds out and
+		// asks for a snapshot, or sends again.
+		h.counters.messagesLost++
+		r.machine.Done(consensus.Done{Peer: m.To, State: consensus.PeerUnreachable})
+		return
+	}
+	m.Entries, m.Fill = job.entries, consensus.Span{}
+	r.transmit(m)
+}

@@ -1,0 +1,307 @@
+package shard
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/store"
+)
+
+// Replica is one shard's copy on this node. Only its host's owner calls it,
+// except for the apply jobs, which touch nothing but the applier.
+type Replica struct {
+	id      ID
+	host    *Host
+	machine consensus.Machine
+	kind    func(consensus.MessageKind) string
+	applier applier
+	lessor  lessor
+
+	cache entryCache
+	state LeaderState // as last reported to Outcome
+	dirty bool        // in host.dirty
+
+	// Appends: handed to the log up to appended, durable up to durable.
+	durable  consensus.Seq
+	held     []heldMessages // by ascending seq (H3)
+	unsynced []unsyncedSpan // by ascending seq
+	waiting  int            // bytes of unsynced
+
+	// Apply: learned up to learned (exclusive), applied up to applied (inclusive).
+	learned  consensus.Index
+	applied  consensus.Index
+	applying bool // a job is under way (H2)
+
+	install  *stagedInstall   // a received snapshot waiting for the machine's word
+	stalled  *consensus.Ready // the Ready that asked for the install; nothing is drained meanwhile
+	released consensus.Index
+	holders  map[*SnapshotSend]consensus.Index // what streams still need (H4)
+	reads    int                               // log read-backs under way for peers
+
+	first consensus.Configuration // in force until a membership entry is applied
+	queue proposalQueue
+	times stageTimes
+}
+
+type heldMessages struct {
+	seq      consensus.Seq
+	messages []consensus.Message
+}
+
+// unsyncedSpan is an append on its way to the disk.
+type unsyncedSpan struct {
+	seq         consensus.Seq
+	first, last consensus.Index // of the appended entries; zero: none
+	bytes       int
+}
+
+// ReplicaConfig describes one replica to the host that is to carry it.
+type ReplicaConfig struct {
+	Engine  consensus.Engine
+	Machine consensus.Config // Group, ID, HardState, Log and Applied; the host adds the rest
+	Store   *store.Store
+	Waiters *Waiters
+	// Observe, when set, is told every result on the apply worker: for checkers.
+	Observe func(*store.Result)
+}
+
+func newReplica(h *Host, id ID, c ReplicaConfig) (*Replica, error) {
+	machine, err := c.Engine.New(c.Machine)
+	if err != nil {
+		return nil, fmt.Errorf("start replica %v of shard %d: %w", c.Machine.ID, id, err)
+	}
+	last := c.Machine.Log.Released + consensus.Index(len(c.Machine.Log.Entries))
+	r := &Replica{
+		id: id, host: h, machine: machine, kind: c.Engine.KindName,
+		applier:  applier{shard: id, node: uint64(h.cfg.Node), store: c.Store, waiters: c.Waiters, observe: c.Observe},
+		learned:  c.Machine.Applied + 1,
+		applied:  c.Machine.Applied,
+		released: c.Machine.Log.Released,
+		first:    c.Machine.Log.Configuration.Clone(),
+		holders:  make(map[*SnapshotSend]consensus.Index),
+		times:    stageTimes{stages: &h.stages},
+	}
+	r.cache.reset(last + 1)
+	r.lessor.load(c.Store)
+	return r, nil
+}
+
+// Status describes the replica's machine.
+func (r *Replica) Status() consensus.Status { return r.machine.Status() }
+
+// Applied is the index of the last entry applied here.
+func (r *Replica) Applied() consensus.Index { return r.applied }
+
+// State is who leads, as last reported to Outcome.
+func (r *Replica) State() LeaderState { return r.state }
+
+// Store is the replica's state machine; its views may be read from any goroutine.
+func (r *Replica) Store() *store.Store { return r.applier.store }
+
+// Machine gives checkers a look at the machine itself.
+func (r *Replica) Machine() consensus.Machine { return r.machine }
+
+// drain handles everything the machine has to say, proposes what is queued, and
+// handles what follows from that. The machine speaks first, so that commands
+// queued for an epoch that has passed are dropped and not proposed (H7).
+func (r *Replica) drain() {
+	r.drainReady()
+	if r.queue.flush(r) {
+		r.drainReady()
+	}
+}
+
+func (r *Replica) drainReady() {
+	for r.stalled == nil {
+		rd, ok := r.machine.Ready()
+		if !ok {
+			return
+		}
+		if rd.Install != nil {
+			r.stalled = rd
+			r.startInstall(rd.Install)
+			return
+		}
+		r.handle(rd)
+	}
+}
+
+func (r *Replica) handle(rd *consensus.Ready) {
+	r.append(&rd.Append)
+	for i := range rd.Send {
+		r.send(&rd.Send[i])
+	}
+	r.hold(rd.Append.Seq, rd.AfterSync)
+	if !rd.Learned.Empty() {
+		r.learn(rd.Learned)
+	}
+	for _, read := range rd.Reads {
+		r.host.ports.Outcome.ReadReady(r.id, read.ID, read.Index)
+	}
+	if len(rd.Dropped) > 0 {
+		r.host.ports.Outcome.Dropped(r.id, rd.Dropped)
+	}
+	// Unknown proposals keep waiting: they are applied, or overtaken (H7), or
+	// their deadline ends them.
+	if len(rd.NeedSnapshot) > 0 {
+		r.streamSnapshots(rd.NeedSnapshot)
+	}
+	if rd.RoleChanged {
+		r.roleChanged()
+	}
+}
+
+// append hands the machine's append to the node's next log batch. Entries that do
+// not fit are carried on by further batches: the log keeps their order, so what a
+// crash leaves is a prefix.
+func (r *Replica) append(a *consensus.Append) {
+	if a.Empty() {
+		return
+	}
+	batch, group := r.host.logBatch(), Group(r.id)
+	if a.HardState != nil {
+		batch.HardState(group, *a.HardState)
+	}
+	if a.Truncate != 0 {
+		batch.Truncate(group, a.Truncate)
+		r.cache.truncate(a.Truncate)
+	}
+	u := unsyncedSpan{seq: a.Seq}
+	for rest := a.Entries; len(rest) > 0; {
+		n, bytes := prefix(rest, r.host.cfg.BatchBytes-r.host.logBatch().Size())
+		r.host.logBatch().Append(group, rest[:n])
+		u.bytes += bytes
+		if rest = rest[n:]; len(rest) > 0 {
+			r.host.seal()
+		}
+	}
+	if n := len(a.Entries); n > 0 {
+		r.cache.append(a.Entries)
+		u.first, u.last = a.Entries[0].Index, a.Entries[n-1].Index
+		r.times.appended(u.last, r.host.now)
+	}
+	r.unsynced = append(r.unsynced, u)
+	r.waiting += u.bytes
+	r.host.ticketFor(r, a.Seq)
+}
+
+// entryOverhead is what an entry takes in a log batch beside its data, at most.
+const entryOverhead = 128
+
+// prefix is how many entries fit into room bytes, at least one, and their data's size.
+func prefix(entries []consensus.Entry, room int) (n, bytes int) {
+	for n < len(entries) {
+		room -= len(entries[n].Data) + entryOverhead
+		if n > 0 && room < 0 {
+			break
+		}
+		bytes += len(entries[n].Data)
+		n++
+	}
+	return n, bytes
+}
+
+// hold sends messages now if what they wait for is durable, else keeps them (H3).
+func (r *Replica) hold(seq consensus.Seq, messages []consensus.Message) {
+	if len(messages) == 0 {
+		return
+	}
+	if seq <= r.durable {
+		for i := range messages {
+			r.send(&messages[i])
+		}
+		return
+	}
+	kept := append([]consensus.Message(nil), messages...)
+	r.held = append(r.held, heldMessages{seq: seq, messages: kept})
+}
+
+// syncedUpTo is called when the log is durable up to seq.
+func (r *Replica) syncedUpTo(seq consensus.Seq) {
+	r.durable = seq
+	n := 0
+	for n < len(r.unsynced) && r.unsynced[n].seq <= seq {
+		r.waiting -= r.unsynced[n].bytes
+		if last := r.unsynced[n].last; last != 0 {
+			r.times.synced(last, r.host.now)
+		}
+		n++
+	}
+	r.unsynced = append(r.unsynced[:0], r.unsynced[n:]...)
+	n = 0
+	for n < len(r.held) && r.held[n].seq <= seq {
+		for i := range r.held[n].messages {
+			r.send(&r.held[n].messages[i])
+		}
+		n++
+	}
+	r.held = append(r.held[:0], r.held[n:]...)
+	r.machine.Done(consensus.Done{Durable: seq})
+}
+
+// evictable is the highest index that the log can give back (H1).
+func (r *Replica) evictable() consensus.Index {
+	upTo := r.cache.end() - 1
+	for i := range r.unsynced {
+		if first := r.unsynced[i].first; first != 0 {
+			upTo = min(upTo, first-1)
+		}
+	}
+	return upTo
+}
+
+// send fills a message's span and hands it to the network. A span that is no
+// longer cached is read back from the log beside the owner.
+func (r *Replica) send(m *consensus.Message) {
+	if m.Fill.Empty() {
+		r.transmit(m)
+		return
+	}
+	entries, ok := r.cache.span(m.Fill)
+	if !ok {
+		r.readBack(m)
+		return
+	}
+	if !fillable(m, entries) {
+		return
+	}
+	filled := *m
+	filled.Entries, filled.Fill = entries, consensus.Span{}
+	r.transmit(&filled)
+}
+
+// fillable keeps H5: the log may have moved on since the machine wrote the message.
+func fillable(m *consensus.Message, entries []consensus.Entry) bool {
+	return len(entries) == m.Fill.Len() && entries[len(entries)-1].Epoch <= m.Epoch
+}
+
+func (r *Replica) transmit(m *consensus.Message) {
+	if !r.host.ports.Network.Send(NodeOf(m.To), m) {
+		r.host.counters.messagesLost++
+		r.machine.Done(consensus.Done{Peer: m.To, State: consensus.PeerUnreachable})
+	}
+}
+
+func (r *Replica) roleChanged() {
+	s := r.machine.Status()
+	state := LeaderState{Leader: s.Leader, Epoch: s.HardState.Epoch, Leads: s.Role == consensus.Leader}
+	if state == r.state {
+		return
+	}
+	if state.Epoch != r.state.Epoch || !state.Leads {
+		r.dropCommands(r.queue.commands)
+		r.queue.drop(len(r.queue.commands))
+	}
+	r.state = state
+	if !state.Leads {
+		r.lessor.demote()
+	}
+	r.host.ports.Outcome.RoleChanged(r.id, state)
+}
+
+// Tick advances the machine's and the lessor's time.
+func (r *Replica) tick(now time.Duration) {
+	r.machine.Tick()
+	r.expireLeases(now)
+}

@@ -1,0 +1,404 @@
+package sim
+
+import (
+	"hash/maphash"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+)
+
+// checkedMachine stands between a replica and its machine and watches every step.
+// It is the run's only view of logs: shadow is what the machine has appended,
+// durable what its disk has confirmed.
+type checkedMachine struct {
+	consensus.Machine
+	s       *Sim
+	node    *simNode
+	facts   *shardFacts
+	replica *replicaFacts
+	boot    int // which life of the node's process
+}
+
+// shardFacts is what must be true of a shard once and for all.
+type shardFacts struct {
+	id       shard.ID
+	leaders  map[consensus.Epoch]leadership
+	entries  map[entryKey]entryFact
+	decided  []decision // by index, from 1
+	replicas map[consensus.ReplicaID]*replicaFacts
+
+	results   []uint64 // result hash by index, from 1; zero: not applied anywhere yet
+	revisions []int64  // store revision after the entry at that index
+}
+
+type leadership struct {
+	replica consensus.ReplicaID
+	boot    int
+}
+
+type entryKey struct {
+	index consensus.Index
+	epoch consensus.Epoch
+}
+
+type entryFact struct {
+	hash      uint64
+	prevEpoch consensus.Epoch
+}
+
+type decision struct {
+	epoch consensus.Epoch
+	hash  uint64
+}
+
+// replicaFacts outlive the replica's process: they are what its disk must hold.
+type replicaFacts struct {
+	id       consensus.ReplicaID
+	shadow   shadowLog
+	durable  shadowLog
+	hard     consensus.HardState // as durable
+	last     consensus.HardState // as last appended
+	pending  []pendingAppend
+	learned  consensus.Index // highest learned in this life
+	starting bool
+}
+
+type pendingAppend struct {
+	seq      consensus.Seq
+	hard     *consensus.HardState
+	truncate consensus.Index
+	entries  []shadowEntry
+	first    consensus.Index
+}
+
+type shadowEntry struct {
+	epoch consensus.Epoch
+	hash  uint64
+}
+
+// shadowLog is a log reduced to epochs and hashes; base is the last index no
+// longer in it.
+type shadowLog struct {
+	base      consensus.Index
+	baseEpoch consensus.Epoch
+	entries   []shadowEntry
+}
+
+func (l *shadowLog) last() consensus.Index { return l.base + consensus.Index(len(l.entries)) }
+
+func (l *shadowLog) at(i consensus.Index) (shadowEntry, bool) {
+	if i <= l.base || i > l.last() {
+		return shadowEntry{}, false
+	}
+	return l.entries[i-l.base-1], true
+}
+
+func (l *shadowLog) epochAt(i consensus.Index) (consensus.Epoch, bool) {
+	if i == l.base {
+		return l.baseEpoch, true
+	}
+	e, ok := l.at(i)
+	return e.epoch, ok
+}
+
+func (l *shadowLog) truncate(from consensus.Index) {
+	if from <= l.last() && from > l.base {
+		l.entries = l.entries[:from-l.base-1]
+	}
+}
+
+func (l *shadowLog) release(to consensus.Index) {
+	if to <= l.base || to > l.last() {
+		return
+	}
+	epoch, _ := l.epochAt(to)
+	l.entries = append([]shadowEntry(nil), l.entries[to-l.base:]...)
+	l.base, l.baseEpoch = to, epoch
+}
+
+func (l *shadowLog) reset(base consensus.Index, epoch consensus.Epoch) {
+	*l = shadowLog{base: base, baseEpoch: epoch}
+}
+
+var hashSeed = maphash.MakeSeed() // only ever compared within one process
+
+func entryHash(e *consensus.Entry) uint64 {
+	var h maphash.Hash
+	h.SetSeed(hashSeed)
+	h.WriteByte(byte(e.Kind))
+	h.Write(e.Data)
+	return h.Sum64()
+}
+
+// checkedEngine wraps an engine so that its machines are watched.
+func (s *Sim) checkedEngine(e consensus.Engine, n *simNode, id shard.ID) consensus.Engine {
+	inner := e.New
+	e.New = func(c consensus.Config) (consensus.Machine, error) {
+		m, err := inner(c)
+		if err != nil {
+			return nil, err
+		}
+		return s.check.watch(m, n, id, &c), nil
+	}
+	return e
+}
+
+// watch compares what a restarted replica found on its disk with what its disk
+// had confirmed, and follows it from there.
+func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *consensus.Config) *checkedMachine {
+	facts := c.shard(id)
+	r := facts.replicas[cfg.ID]
+	if r == nil {
+		r = &replicaFacts{id: cfg.ID}
+		facts.replicas[cfg.ID] = r
+	}
+	if cfg.HardState.Epoch < r.hard.Epoch || cfg.HardState.Epoch == r.hard.Epoch && r.hard.Vote != 0 && cfg.HardState.Vote != r.hard.Vote {
+		c.s.violate("hard-state", "shard %d replica %v restarted with %+v, durable was %+v", id, cfg.ID, cfg.HardState, r.hard)
+	}
+	found := shadowLog{base: cfg.Log.Released, baseEpoch: cfg.Log.ReleasedEpoch}
+	for i := range cfg.Log.Entries {
+		e := shadowEntry{epoch: cfg.Log.Entries[i].Epoch}
+		// The payload's hash is known from when it was appended here.
+		if old, ok := r.shadow.at(found.last() + 1); ok && old.epoch == e.epoch {
+			e.hash = old.hash
+		} else if fact, ok := facts.entries[entryKey{found.last() + 1, e.epoch}]; ok {
+			e.hash = fact.hash
+		}
+		found.entries = append(found.entries, e)
+	}
+	for i := max(r.durable.base, found.base) + 1; i <= r.durable.last(); i++ {
+		want, _ := r.durable.at(i)
+		got, ok := found.at(i)
+		if !ok || got.epoch < want.epoch {
+			c.s.violate("durability", "shard %d replica %v: entry %d of epoch %d was durable, after the restart it is %+v (found %v)",
+				id, cfg.ID, i, want.epoch, got, ok)
+		}
+	}
+	r.shadow, r.durable, r.pending = found, found.clone(), nil
+	r.hard, r.last, r.learned = cfg.HardState, cfg.HardState, cfg.Applied
+	return &checkedMachine{Machine: m, s: c.s, node: n, facts: facts, replica: r, boot: n.boots}
+}
+
+func (l *shadowLog) clone() shadowLog {
+	d := *l
+	d.entries = append([]shadowEntry(nil), l.entries...)
+	return d
+}
+
+// Step counts refusals by their reason.
+func (m *checkedMachine) Step(msg consensus.Message) error {
+	err := m.Machine.Step(msg)
+	if err != nil {
+		m.s.report.count("error step: " + rootText(err))
+	}
+	return err
+}
+
+// Propose counts refusals by their reason.
+func (m *checkedMachine) Propose(p consensus.Proposal) error {
+	err := m.Machine.Propose(p)
+	if err != nil {
+		m.s.report.count("error propose: " + rootText(err))
+	}
+	return err
+}
+
+// Done follows what the disk has confirmed.
+func (m *checkedMachine) Done(d consensus.Done) {
+	r := m.replica
+	for len(r.pending) > 0 && r.pending[0].seq <= d.Durable {
+		p := &r.pending[0]
+		if p.hard != nil {
+			r.hard = *p.hard
+		}
+		if p.truncate != 0 {
+			r.durable.truncate(p.truncate)
+		}
+		if len(p.entries) > 0 {
+			r.durable.truncate(p.first)
+			if p.first == r.durable.last()+1 {
+				r.durable.entries = append(r.durable.entries, p.entries...)
+			}
+		}
+		r.pending = r.pending[1:]
+	}
+	if d.Released != 0 {
+		r.shadow.release(d.Released)
+		r.durable.release(d.Released)
+	}
+	m.Machine.Done(d)
+}
+
+// Ready checks everything the machine says.
+func (m *checkedMachine) Ready() (*consensus.Ready, bool) {
+	rd, ok := m.Machine.Ready()
+	if !ok {
+		return rd, ok
+	}
+	m.append(&rd.Append)
+	if rd.Install != nil {
+		m.installed(rd.Install)
+	}
+	if rd.RoleChanged {
+		m.roleChanged()
+	}
+	if !rd.Learned.Empty() {
+		m.learn(rd.Learned)
+	}
+	return rd, ok
+}
+
+func (m *checkedMachine) append(a *consensus.Append) {
+	r := m.replica
+	p := pendingAppend{seq: a.Seq, truncate: a.Truncate}
+	if a.HardState != nil {
+		h := *a.HardState
+		if h.Epoch < r.last.Epoch || h.Epoch == r.last.Epoch && r.last.Vote != 0 && h.Vote != r.last.Vote {
+			m.s.violate("hard-state", "shard %d replica %v regresses from %+v to %+v", m.facts.id, r.id, r.last, h)
+		}
+		r.last, p.hard = h, &h
+	}
+	if a.Truncate != 0 {
+		if a.Truncate <= consensus.Index(len(m.facts.decided)) && a.Truncate > r.shadow.base {
+			if have, ok := r.shadow.at(a.Truncate); ok && have.epoch == m.facts.decided[a.Truncate-1].epoch {
+				m.s.violate("agreement", "shard %d replica %v truncates the decided entry %d", m.facts.id, r.id, a.Truncate)
+			}
+		}
+		r.shadow.truncate(a.Truncate)
+	}
+	for i := range a.Entries {
+		e := &a.Entries[i]
+		if e.Index != r.shadow.last()+1 {
+			m.s.violate("log", "shard %d replica %v appends %d behind %d", m.facts.id, r.id, e.Index, r.shadow.last())
+		}
+		m.checkMatching(e)
+		r.shadow.entries = append(r.shadow.entries, shadowEntry{e.Epoch, entryHash(e)})
+		p.entries = append(p.entries, r.shadow.entries[len(r.shadow.entries)-1])
+	}
+	if len(a.Entries) > 0 {
+		p.first = a.Entries[0].Index
+	}
+	if !a.Empty() {
+		r.pending = append(r.pending, p)
+	}
+}
+
+// checkMatching: log matching. Reference: Raft §5.3. An entry is named by index
+// and epoch; whoever has it has the same content and the same predecessor.
+func (m *checkedMachine) checkMatching(e *consensus.Entry) {
+	prev, ok := m.replica.shadow.epochAt(e.Index - 1)
+	if !ok {
+		return
+	}
+	key, fact := entryKey{e.Index, e.Epoch}, entryFact{entryHash(e), prev}
+	if old, ok := m.facts.entries[key]; ok && old != fact {
+		m.s.violate("log-matching", "shard %d entry %d of epoch %d: replica %v has predecessor epoch %d, another has %d (same content: %v)",
+			m.facts.id, e.Index, e.Epoch, m.replica.id, fact.prevEpoch, old.prevEpoch, fact.hash == old.hash)
+	}
+	m.facts.entries[key] = fact
+}
+
+func (m *checkedMachine) installed(s *consensus.Snapshot) {
+	r := m.replica
+	if n := consensus.Index(len(m.facts.decided)); s.Index > n {
+		m.s.violate("agreement", "shard %d replica %v installs a snapshot at %d, decided is only %d", m.facts.id, r.id, s.Index, n)
+	}
+	if r.learned > s.Index {
+		m.s.violate("agreement", "shard %d replica %v has learned %d and installs an older snapshot at %d", m.facts.id, r.id, r.learned, s.Index)
+	}
+	r.shadow.reset(s.Index, s.Epoch)
+	r.durable.reset(s.Index, s.Epoch)
+	for i := range r.pending {
+		r.pending[i].entries, r.pending[i].truncate = nil, 0
+	}
+	r.learned = s.Index
+}
+
+// roleChanged: election safety and leader completeness. Reference: Raft §5.2, §5.4.
+func (m *checkedMachine) roleChanged() {
+	st := m.Machine.Status()
+	m.s.trace.role(m.s.now, m.node, m.facts.id, &st)
+	if st.Role != consensus.Leader {
+		return
+	}
+	epoch := st.HardState.Epoch
+	lead := leadership{st.ID, m.boot}
+	if old, ok := m.facts.leaders[epoch]; ok {
+		if old != lead {
+			m.s.violate("election-safety", "shard %d epoch %d is led by %v (life %d) and by %v (life %d)",
+				m.facts.id, epoch, old.replica, old.boot, lead.replica, lead.boot)
+		}
+		return
+	}
+	m.facts.leaders[epoch] = lead
+	if m.replica.hard.Epoch < epoch {
+		m.s.violate("own-epoch", "shard %d replica %v leads epoch %d, durable is %+v", m.facts.id, st.ID, epoch, m.replica.hard)
+	}
+	for i := range m.facts.decided {
+		index := consensus.Index(i + 1)
+		if index <= m.replica.shadow.base {
+			continue
+		}
+		if e, ok := m.replica.shadow.at(index); !ok || e.epoch != m.facts.decided[i].epoch {
+			m.s.violate("leader-completeness", "shard %d leader %v of epoch %d has %+v at %d, decided is epoch %d",
+				m.facts.id, st.ID, epoch, e, index, m.facts.decided[i].epoch)
+		}
+	}
+}
+
+// learn: agreement, order, and durability at a quorum before anything is decided.
+func (m *checkedMachine) learn(span consensus.Span) {
+	r := m.replica
+	if span.Lo != r.learned+1 {
+		m.s.violate("learn-order", "shard %d replica %v learns %v behind %d", m.facts.id, r.id, span, r.learned)
+	}
+	r.learned = span.Hi - 1
+	fresh := false
+	for i := span.Lo; i < span.Hi; i++ {
+		e, ok := r.shadow.at(i)
+		if !ok {
+			m.s.violate("agreement", "shard %d replica %v learns %d, which its log does not hold", m.facts.id, r.id, i)
+		}
+		if int(i) <= len(m.facts.decided) {
+			if d := m.facts.decided[i-1]; d.epoch != e.epoch || d.hash != e.hash {
+				m.s.violate("agreement", "shard %d entry %d: replica %v learns epoch %d, decided is epoch %d (same content: %v)",
+					m.facts.id, i, r.id, e.epoch, d.epoch, d.hash == e.hash)
+			}
+			continue
+		}
+		m.facts.decided = append(m.facts.decided, decision{e.epoch, e.hash})
+		fresh = true
+	}
+	if fresh {
+		m.checkQuorumDurable(span.Hi - 1)
+	}
+}
+
+// checkQuorumDurable: nothing is decided before a quorum of disks has it. The
+// first to learn is the leader, whose configuration is in force.
+func (m *checkedMachine) checkQuorumDurable(i consensus.Index) {
+	st := m.Machine.Status()
+	if st.Role != consensus.Leader {
+		return
+	}
+	has := func(id consensus.ReplicaID) bool {
+		r := m.facts.replicas[id]
+		if r == nil {
+			return false
+		}
+		e, ok := r.durable.at(i)
+		return i <= r.durable.base || ok && e.epoch == m.facts.decided[i-1].epoch
+	}
+	for _, voters := range [][]consensus.ReplicaID{st.Configuration.Voters, st.Configuration.Outgoing} {
+		n := 0
+		for _, id := range voters {
+			if has(id) {
+				n++
+			}
+		}
+		if n < len(voters)/2+1 && len(voters) > 0 {
+			m.s.violate("quorum-durable", "shard %d entry %d is decided by %v, durable at %d of %v",
+				m.facts.id, i, st.ID, n, voters)
+		}
+	}
+}

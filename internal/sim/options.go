@@ -1,0 +1,161 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Options make a run. What is zero is drawn from the seed ("swarm"): different
+// seeds have not only other faults but other mixes of faults.
+type Options struct {
+	Seed     uint64
+	Nodes    int           // 3 or 5 when zero
+	Shards   int           // 8 when zero
+	Duration time.Duration // of the faulty phase, in virtual time; 20 s when zero
+	Clients  int           // 8 when zero
+	Trace    io.Writer     // one line per event; nil: none
+
+	swarm swarm
+}
+
+// swarm is the run's own mix.
+type swarm struct {
+	tick             time.Duration
+	heartbeatTicks   int
+	electionTicks    int
+	latencyMin       time.Duration // one way
+	latencyMax       time.Duration
+	loss, duplicate  float64
+	syncMin, syncMax time.Duration
+	applyMax         time.Duration
+	faultEvery       time.Duration // mean time between faults
+	segmentBytes     int64
+	lagEntries       int
+	keys             int // per shard
+	flushEvery       time.Duration
+	weights          [faultKinds]int
+	readFraction     float64
+	leaseTTL         int64
+	think            time.Duration
+	quotaBytes       int64
+	snapshotHappy    bool // little log is kept, so that snapshots are frequent
+}
+
+func (o *Options) setDefaults() {
+	rng := rand.New(rand.NewPCG(o.Seed, 0x737761726d))
+	pick := func(from ...int) int { return from[rng.IntN(len(from))] }
+	if o.Nodes == 0 {
+		o.Nodes = pick(3, 3, 5)
+	}
+	if o.Shards == 0 {
+		o.Shards = 8
+	}
+	if o.Duration == 0 {
+		o.Duration = 20 * time.Second
+	}
+	if o.Clients == 0 {
+		o.Clients = 8
+	}
+	w := &o.swarm
+	w.tick, w.heartbeatTicks, w.electionTicks = 20*time.Millisecond, 3, 15
+	w.latencyMin = time.Duration(pick(50, 200, 1000)) * time.Microsecond
+	w.latencyMax = w.latencyMin * time.Duration(pick(2, 4, 20))
+	w.loss = float64(pick(0, 0, 1, 5)) / 100
+	w.duplicate = float64(pick(0, 1, 5)) / 100
+	w.syncMin = time.Duration(pick(100, 500)) * time.Microsecond
+	w.syncMax = w.syncMin * time.Duration(pick(2, 10, 40))
+	w.applyMax = time.Duration(pick(100, 2000, 20000)) * time.Microsecond
+	w.faultEvery = time.Duration(pick(200, 400, 700)) * time.Millisecond
+	w.segmentBytes = int64(pick(64<<10, 256<<10))
+	w.snapshotHappy = pick(0, 1) == 1
+	w.lagEntries = 2000
+	if w.snapshotHappy {
+		w.lagEntries = pick(5, 30)
+	}
+	w.keys = pick(2, 5, 12)
+	w.flushEvery = time.Duration(pick(300, 2000)) * time.Millisecond
+	w.readFraction = float64(pick(20, 40, 60)) / 100
+	w.leaseTTL = int64(pick(1, 2, 3))
+	w.think = time.Duration(pick(5, 20)) * time.Millisecond
+	for i := range w.weights {
+		w.weights[i] = pick(0, 1, 1, 3)
+	}
+}
+
+// String describes a run's own mix for its report.
+func (o *Options) String() string {
+	w := &o.swarm
+	return fmt.Sprintf("nodes %d shards %d clients %d latency %v-%v loss %.0f%% dup %.0f%% sync %v-%v fault every %v lag %d keys %d",
+		o.Nodes, o.Shards, o.Clients, w.latencyMin, w.latencyMax, w.loss*100, w.duplicate*100,
+		w.syncMin, w.syncMax, w.faultEvery, w.lagEntries, w.keys)
+}
+
+// Failure is what ended a run early.
+type Failure struct {
+	Checker string // which one, or "panic"
+	Text    string
+	At      time.Duration
+}
+
+// Report is what a run was.
+type Report struct {
+	Seed     uint64
+	Failure  *Failure
+	SimTime  time.Duration
+	CoreTime time.Duration
+	Events   int
+
+	Operations int // completed by clients
+	Failed     int // of those, with an error
+	Faults     int
+	Counts     map[string]int // by "fault ...", "cell ...", "error ...", "op ..."
+}
+
+// Replay is the command that runs a seed again.
+func (r *Report) Replay(mutant string) string {
+	if mutant != "" {
+		return fmt.Sprintf("go run -tags mutants ./cmd/quorate sim --seed %d --mutant %s --trace", r.Seed, mutant)
+	}
+	return fmt.Sprintf("go run ./cmd/quorate sim --seed %d --trace", r.Seed)
+}
+
+func (r *Report) count(what string) {
+	if r.Counts == nil {
+		r.Counts = make(map[string]int)
+	}
+	r.Counts[what]++
+}
+
+// Merge adds another run's counts.
+func (r *Report) Merge(o *Report) {
+	r.Operations += o.Operations
+	r.Failed += o.Failed
+	r.Faults += o.Faults
+	r.Events += o.Events
+	r.SimTime += o.SimTime
+	r.CoreTime += o.CoreTime
+	if r.Counts == nil {
+		r.Counts = make(map[string]int)
+	}
+	for k, v := range o.Counts {
+		r.Counts[k] += v
+	}
+}
+
+// Table lists the counts, a line each, by name.
+func (r *Report) Table() string {
+	names := make([]string, 0, len(r.Counts))
+	for k := range r.Counts {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	var b strings.Builder
+	for _, k := range names {
+		fmt.Fprintf(&b, "%8d  %s\n", r.Counts[k], k)
+	}
+	return b.String()
+}

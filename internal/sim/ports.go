@@ -1,0 +1,139 @@
+package sim
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/store"
+	"github.com/quorate/quorate/internal/wal"
+)
+
+// Append implements shard.LogPort: what arrives while a sync runs is the next batch.
+func (n *simNode) Append(t shard.Ticket, b *wal.Batch) {
+	n.appends = append(n.appends, logAppend{t, b})
+	n.writeLog()
+}
+
+func (n *simNode) writeLog() {
+	if n.writing || len(n.appends) == 0 {
+		return
+	}
+	n.writing = true
+	w := &n.s.opts.swarm
+	n.later(n.s.between(0, w.syncMin/4), func() {
+		taken := n.appends
+		n.appends = nil
+		for i := range taken {
+			if err := n.log.Write(taken[i].batch); err != nil {
+				n.logFailed(err, taken[i:])
+				if !n.up {
+					return
+				}
+				taken = taken[:i]
+				break
+			}
+		}
+		n.later(n.s.between(w.syncMin, w.syncMax)+n.extraSync, func() { n.syncLog(taken) })
+	})
+}
+
+func (n *simNode) syncLog(taken []logAppend) {
+	if err := n.log.Sync(); err != nil {
+		n.logFailed(err, nil)
+		return
+	}
+	n.writing = false
+	if len(taken) > 0 {
+		n.host.Durable(taken[len(taken)-1].ticket)
+		n.process()
+	}
+	n.writeLog()
+}
+
+// logFailed: a full disk waits, anything else ends the process.
+func (n *simNode) logFailed(err error, rest []logAppend) {
+	n.s.report.count("error log: " + rootText(err))
+	if errors.Is(err, wal.ErrFull) {
+		n.appends = append(append([]logAppend(nil), rest...), n.appends...)
+		n.router.SetNoSpace(true)
+		return
+	}
+	n.s.nemesis.fatal(n)
+}
+
+// Read implements shard.LogPort.
+func (n *simNode) Read(job *shard.LogRead) {
+	n.later(n.s.between(0, 2*time.Millisecond), func() {
+		job.Run(n.log)
+		n.host.LogRead(job)
+		n.process()
+	})
+}
+
+// EpochAt implements shard.LogPort.
+func (n *simNode) EpochAt(g consensus.GroupID, i consensus.Index) (consensus.Epoch, bool) {
+	return n.log.EpochAt(g, i)
+}
+
+type applyPort struct{ n *simNode }
+
+// Submit implements shard.ApplyPort: jobs of a shard run in order, each after a delay.
+func (p applyPort) Submit(job *shard.ApplyJob) {
+	n := p.n
+	at := max(n.s.now, n.applyBusy[job.Shard()]) + n.s.between(0, n.s.opts.swarm.applyMax)
+	n.applyBusy[job.Shard()] = at
+	n.later(at-n.s.now, func() {
+		job.Run(n.log)
+		if err := n.host.Applied(job); err != nil {
+			n.s.violate("apply", "node %d: %v", n.index, err)
+		}
+		n.s.check.applied(n, job.Shard())
+		n.process()
+	})
+}
+
+type snapshotPort struct{ n *simNode }
+
+// Stream implements shard.SnapshotPort.
+func (p snapshotPort) Stream(job *shard.SnapshotSend) {
+	n := p.n
+	to := n.s.nodeByID(shard.NodeOf(job.Message.To))
+	var state bytes.Buffer
+	if err := errors.Join(shard.WriteState(&state, job.Shard(), job.View), job.View.Close()); err != nil {
+		n.s.violate("snapshot", "node %d cannot export shard %d: %v", n.index, job.Shard(), err)
+	}
+	report := func(ok bool) {
+		n.later(n.links().delay(to.index, n.index), func() {
+			n.host.SnapshotSent(job, ok)
+			n.process()
+		})
+	}
+	n.s.report.count("snapshot sent")
+	life := to.boots
+	n.later(n.links().delay(n.index, to.index)+n.s.between(0, 50*time.Millisecond), func() {
+		if !to.up || to.boots != life || to.paused || !n.links().open(n.index, to.index) {
+			report(false)
+			return
+		}
+		staged := &stagedBytes{data: state.Bytes()}
+		to.whenAwake(func() {
+			m := job.Message
+			to.host.SnapshotReceived(&m, staged, func(err error) { report(err == nil) })
+			to.process()
+		})
+	})
+}
+
+func (n *simNode) links() *network { return n.s.links }
+
+// stagedBytes is a shard.StagedSnapshot in memory.
+type stagedBytes struct{ data []byte }
+
+// Install implements shard.StagedSnapshot.
+func (b *stagedBytes) Install(into *store.Store) error { return shard.ReadState(bytes.NewReader(b.data), into) }
+
+// Discard implements shard.StagedSnapshot.
+func (b *stagedBytes) Discard() {}
