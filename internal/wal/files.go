@@ -17,6 +17,7 @@ func (l *Log) openSegments(opts Options) error {
 		return err
 	}
 	slices.Sort(names)
+	var spares []string
 	for _, name := range names {
 		number, suffix, ok := parseName(name)
 		if !ok {
@@ -28,7 +29,7 @@ func (l *Log) openSegments(opts Options) error {
 		case segmentSuffix:
 			err = l.openSegment(path, segmentNumber(number), opts)
 		case spareSuffix:
-			err = s.adopt(path)
+			spares = append(spares, path)
 		case tempSuffix:
 			err = s.fs.Remove(path)
 		}
@@ -37,16 +38,36 @@ func (l *Log) openSegments(opts Options) error {
 		}
 	}
 	slices.SortFunc(l.mu.segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
-	return l.checkChain()
+	for _, path := range spares {
+		if err := s.adopt(path); err != nil {
+			return err
+		}
+	}
+	return l.followChain()
 }
 
-// checkChain refuses a log with a hole: segments go away only at the front.
-func (l *Log) checkChain() error {
-	for i := 1; i < len(l.mu.segments); i++ {
-		before, seg := l.mu.segments[i-1], l.mu.segments[i]
-		if seg.previous != before.number {
+// followChain keeps the segments that lead back from the newest one. Others are left
+// over from a cut that a crash interrupted: all they hold is void. A hole is refused:
+// segments go away only at the front.
+func (l *Log) followChain() error {
+	all := l.mu.segments
+	if len(all) == 0 {
+		return nil
+	}
+	chain := []*segment{all[len(all)-1]}
+	for i := len(all) - 2; i >= 0; i-- {
+		after, seg := chain[len(chain)-1], all[i]
+		switch {
+		case seg.number == after.previous:
+			chain = append(chain, seg)
+		case seg.number < after.previous:
 			return fmt.Errorf("%w: segment %v is missing between %v and %v: restore the file, or rejoin this node with an empty directory",
-				ErrCorrupt, seg.previous, before.number, seg.number)
+				ErrCorrupt, after.previous, seg.number, after.number)
+		default:
+			if err := l.space.recycle(seg); err != nil {
+				return err
+			}
+			l.mu.segments = slices.Delete(l.mu.segments, i, i+1)
 		}
 	}
 	return nil
@@ -76,8 +97,13 @@ func (l *Log) openSegment(path string, number segmentNumber, opts Options) error
 	if opts.Identity != none && h.identity != none && !bytes.Equal(opts.Identity[:], h.identity[:]) {
 		return fmt.Errorf("%w: %s belongs to %x and this node is %x: check the data directory", ErrForeign, path, h.identity, opts.Identity)
 	}
-	if h.size < segmentBytesMin || h.size > segmentBytesMax {
+	if h.size < segmentBytesMin || h.size > segmentBytesMax || h.size%batchAlign != 0 {
 		return fmt.Errorf("%w: %s says that it has %d bytes", ErrCorrupt, path, h.size)
+	}
+	if len(l.mu.segments) == 1 {
+		l.space.size = int64(h.size)
+	} else if int64(h.size) != l.space.size {
+		return fmt.Errorf("%w: %s says that it has %d bytes, others have %d", ErrCorrupt, path, h.size, l.space.size)
 	}
 	seg.size, seg.cut, seg.previous = int64(h.size), h.cut, h.previous
 	return nil

@@ -16,6 +16,9 @@ func (n segmentNumber) String() string { return fmt.Sprintf("%016x", uint64(n)) 
 // batchNumber counts the batches of a log from 1, without gaps.
 type batchNumber uint64
 
+// never is above every batch number.
+const never = batchNumber(1<<64 - 1)
+
 const (
 	formatVersion = 1
 
@@ -27,7 +30,7 @@ const (
 	segmentDataStart  = 8192
 
 	batchMagic      = 0x7441_4251 // "QBAt", little endian
-	batchHeaderSize = 40
+	batchHeaderSize = 48
 	batchAlign      = 8
 
 	segmentBytesMin = 4 * segmentDataStart
@@ -87,21 +90,30 @@ type batchHeader struct {
 	number    batchNumber
 	durable   batchNumber   // every batch up to this one was durable when this one was written
 	oldest    segmentNumber // the first segment that replay needs
+	tableCRC  uint32
 }
 
-func (h *batchHeader) put(b []byte) {
+// put encodes h for a place in a segment.
+func (h *batchHeader) put(b []byte, segment segmentNumber, offset int64) {
 	binary.LittleEndian.PutUint32(b[0:], batchMagic)
 	binary.LittleEndian.PutUint32(b[8:], h.size)
 	binary.LittleEndian.PutUint32(b[12:], h.tableSize)
 	binary.LittleEndian.PutUint64(b[16:], uint64(h.number))
 	binary.LittleEndian.PutUint64(b[24:], uint64(h.durable))
 	binary.LittleEndian.PutUint64(b[32:], uint64(h.oldest))
+	binary.LittleEndian.PutUint32(b[40:], h.tableCRC)
+	binary.LittleEndian.PutUint32(b[44:], 0)
+	binary.LittleEndian.PutUint32(b[4:], placedChecksum(segment, offset, b[8:batchHeaderSize]))
 }
 
-// parseBatchHeader reads the fixed part and bounds its lengths by room, the bytes
-// left in the segment. It does not verify the checksum.
-func parseBatchHeader(b []byte, room int64) (h batchHeader, ok bool) {
+// decodeBatchHeader reads the header of a batch at a place in a segment. It reports
+// false unless the header verifies there and its lengths fit into room, the bytes left
+// in the segment.
+func decodeBatchHeader(b []byte, segment segmentNumber, offset, room int64) (h batchHeader, ok bool) {
 	if len(b) < batchHeaderSize || binary.LittleEndian.Uint32(b) != batchMagic {
+		return h, false
+	}
+	if binary.LittleEndian.Uint32(b[4:]) != placedChecksum(segment, offset, b[8:batchHeaderSize]) {
 		return h, false
 	}
 	h.size = binary.LittleEndian.Uint32(b[8:])
@@ -109,20 +121,20 @@ func parseBatchHeader(b []byte, room int64) (h batchHeader, ok bool) {
 	h.number = batchNumber(binary.LittleEndian.Uint64(b[16:]))
 	h.durable = batchNumber(binary.LittleEndian.Uint64(b[24:]))
 	h.oldest = segmentNumber(binary.LittleEndian.Uint64(b[32:]))
+	h.tableCRC = binary.LittleEndian.Uint32(b[40:])
 	ok = int64(h.size) <= room && h.size%batchAlign == 0 &&
 		h.tableSize >= batchHeaderSize && h.tableSize <= h.size &&
-		h.number > 0 && h.durable < h.number
+		h.number > 0 && h.number != never && h.durable < h.number
 	return h, ok
 }
 
-// tableChecksum covers the place of a batch and its header with the record table,
-// so that a batch from an earlier use of the file, or one that was written to the
-// wrong place, never verifies (W3).
-func tableChecksum(segment segmentNumber, offset int64, table []byte) uint32 {
+// placedChecksum covers bytes and the place they stand at, so that what is left of an
+// earlier use of the file, or was written to the wrong place, never verifies (W3).
+func placedChecksum(segment segmentNumber, offset int64, b []byte) uint32 {
 	var place [16]byte
 	binary.LittleEndian.PutUint64(place[0:], uint64(segment))
 	binary.LittleEndian.PutUint64(place[8:], uint64(offset))
-	return crc32.Update(crc32.Checksum(place[:], castagnoli), castagnoli, table[8:])
+	return crc32.Update(crc32.Checksum(place[:], castagnoli), castagnoli, b)
 }
 
 // dataChecksum covers an entry's place, its identity and its data.

@@ -13,8 +13,8 @@ import (
 
 // Options configure a log. The zero value is usable.
 type Options struct {
-	// SegmentBytes is the size of new segment files; 64 MiB when zero. An existing
-	// log may be opened with another size.
+	// SegmentBytes is the size of the segment files of a new log; 64 MiB when zero.
+	// An existing log keeps the size that it began with.
 	SegmentBytes int64
 	// Identity names the node that the log belongs to. A log with another identity
 	// is refused with ErrForeign; all zeros fit every log.
@@ -173,43 +173,65 @@ func (l *Log) settle(r *replay) error {
 		}
 	}
 	l.number, l.durable, l.witness, l.content = r.number, r.number, r.witness, r.content
+	behind := slices.Clone(l.mu.segments[r.tail+1:])
 	if r.torn {
 		l.mu.stats.Torn = true
-		return l.cutOff()
+		return l.cutOff(r)
 	}
-	behind := l.mu.segments[r.tail+1:]
 	l.mu.segments = l.mu.segments[:r.tail+1]
 	l.offset = r.offset
-	for i, seg := range behind {
-		if i == 0 && seg.size == l.space.size && seg.cut == 0 {
-			l.mu.next = seg
-		} else if err := l.space.recycle(seg); err != nil {
-			return err
-		}
+	if len(behind) > 0 {
+		l.mu.next = behind[0]
+		behind = behind[1:]
 	}
-	return l.openNextUnlessFull()
+	return l.settleSpace(behind)
 }
 
 // cutOff starts a segment whose header says that batches behind the last good one
 // are void in all earlier segments (W2). Its rename is the moment of the cut:
-// nothing that a second crash could need is overwritten before.
-func (l *Log) cutOff() error {
-	seg, err := l.space.open(l.active().number, l.number+1)
-	if isNoSpace(err) && len(l.mu.segments) > 1 {
-		// The last segment holds nothing but void batches: its space will do.
-		last := len(l.mu.segments) - 1
-		if err := l.space.recycle(l.mu.segments[last]); err != nil {
+// nothing that a second crash could need is overwritten before. Segments between the
+// last good batch and the cut fall out of the chain.
+func (l *Log) cutOff(r *replay) error {
+	kept := l.mu.segments[:r.last+1]
+	void := slices.Clone(l.mu.segments[r.last+1:])
+	previous := segmentNumber(0)
+	if r.last >= 0 {
+		previous = l.mu.segments[r.last].number
+	}
+	seg, err := l.space.open(previous, l.number+1)
+	if isNoSpace(err) && len(void) > 0 {
+		// The space of the last segment will do. What is lost with it is a witness
+		// that matters only if there was rot as well.
+		last := len(void) - 1
+		if err := l.space.recycle(void[last]); err != nil {
 			return err
 		}
-		l.mu.segments = l.mu.segments[:last]
-		seg, err = l.space.open(l.active().number, l.number+1)
+		void = void[:last]
+		seg, err = l.space.open(previous, l.number+1)
 	}
 	if err != nil {
 		return fullOr(err)
 	}
-	l.mu.segments = append(l.mu.segments, seg)
+	l.mu.segments = append(slices.Clone(kept), seg)
 	l.offset = segmentDataStart
-	return l.openNextUnlessFull()
+	return l.settleSpace(void)
+}
+
+// settleSpace recycles segments that fell out of the log, and makes sure of a next one
+// unless the disk is full.
+func (l *Log) settleSpace(out []*segment) error {
+	for i, seg := range out {
+		if err := l.space.recycle(seg); err != nil {
+			for _, rest := range out[i+1:] {
+				_ = rest.file.Close() // the error that matters is the first
+			}
+			return err
+		}
+	}
+	if err := l.openNext(); err != nil && !isNoSpace(err) {
+		return err
+	}
+	return nil
 }
 
 // openNext makes sure that there is a next segment.
@@ -224,14 +246,6 @@ func (l *Log) openNext() error {
 	l.mu.Lock()
 	l.mu.next = next
 	l.mu.Unlock()
-	return nil
-}
-
-// openNextUnlessFull is openNext for moments when a full disk is no reason to stop.
-func (l *Log) openNextUnlessFull() error {
-	if err := l.openNext(); err != nil && !isNoSpace(err) {
-		return err
-	}
 	return nil
 }
 
@@ -311,6 +325,9 @@ func (l *Log) Stats() Stats {
 	st.Groups = len(l.mu.groups)
 	for _, g := range l.mu.groups {
 		st.Entries += g.entries.count
+	}
+	if l.mu.groups[everyGroup] != nil {
+		st.Groups--
 	}
 	st.Live = l.mu.live
 	return st

@@ -6,9 +6,6 @@ import (
 	"github.com/quorate/quorate/consensus"
 )
 
-// never is above every batch number.
-const never = batchNumber(1<<64 - 1)
-
 // replay rebuilds the index from the segments and finds the log's end. It changes
 // nothing on disk.
 //
@@ -26,8 +23,9 @@ type replay struct {
 	number  batchNumber   // of the last batch taken, or known lost
 	content batchNumber   // of the last batch taken that was not empty
 	oldest  segmentNumber // as the last batch taken says
-	tail    int           // index of the segment that holds the last batch taken
-	offset  int64         // behind it
+	last    int           // index of the segment that holds it; -1: none
+	tail    int           // index of the segment where the log goes on: last, or a cut
+	offset  int64         // in tail
 	witness batchNumber   // the highest number known to have been durable
 	torn    bool          // something behind the end verifies: it must be cut off
 
@@ -38,7 +36,7 @@ type replay struct {
 }
 
 func (r *replay) run() error {
-	r.offset = segmentDataStart
+	r.last, r.offset = -1, segmentDataStart
 	for i, done := 0, false; i < len(r.segments) && !done; i++ {
 		var err error
 		if done, err = r.takeSegment(i); err != nil {
@@ -55,14 +53,19 @@ func (r *replay) run() error {
 func (r *replay) takeSegment(i int) (done bool, err error) {
 	seg := r.segments[i]
 	r.window.reset(seg)
-	r.witness = max(r.witness, seg.cutWitness())
+	if seg.cut != 0 {
+		if r.number < seg.cut-1 && i > 0 {
+			r.lose(seg.cut - 1)
+		}
+		r.tail, r.offset, r.number = i, segmentDataStart, seg.cut-1
+	}
 	void := r.void(i)
 	for offset := int64(segmentDataStart); ; offset = r.offset {
-		at, h, ok := r.window.findLive(offset, void)
+		at, h, ok := r.window.find(offset, void)
 		if !ok {
 			return false, nil // the next batch is in a later segment, or there is none
 		}
-		fresh := i == 0 && r.number == 0 && at == segmentDataStart
+		fresh := i == 0 && r.last < 0 && at == segmentDataStart && seg.cut == 0
 		if !fresh && h.number <= r.number {
 			return false, fmt.Errorf("%w: segment %v offset %d: batch %d behind batch %d", ErrCorrupt, seg.number, at, h.number, r.number)
 		}
@@ -73,7 +76,7 @@ func (r *replay) takeSegment(i int) (done bool, err error) {
 			}
 			r.lose(h.number - 1)
 		}
-		if taken, err := r.take(i, at); err != nil || !taken {
+		if taken, err := r.take(i, at, &h); err != nil || !taken {
 			return true, err
 		}
 	}
@@ -100,6 +103,9 @@ func (s *segment) cutWitness() batchNumber {
 
 // lose notes that the batches up to last were durable and cannot be read.
 func (r *replay) lose(last batchNumber) {
+	if r.last < 0 && r.segments[r.tail].cut == 0 {
+		r.number = last - 1 // how many there were before is not known
+	}
 	r.log.mu.stats.LostBatches += uint64(last - r.number)
 	if r.lossAt == nil {
 		r.lossAt = r.segments[r.tail]
@@ -127,7 +133,7 @@ func (r *replay) searchBehind(w *window) (found bool) {
 			offset = r.offset
 		}
 		for void := r.void(i); ; {
-			at, h, ok := w.findLive(offset, void)
+			at, h, ok := w.find(offset, void)
 			if !ok {
 				break
 			}
@@ -154,39 +160,51 @@ func (r *replay) end() error {
 
 // take applies the batch at an offset of segment i, which is the next one. It
 // reports false when the batch belongs to the torn end.
-func (r *replay) take(i int, at int64) (bool, error) {
+func (r *replay) take(i int, at int64, h *batchHeader) (bool, error) {
 	seg := r.segments[i]
-	h, ok := parseBatchHeader(r.window.view(at, batchHeaderSize), seg.size-at)
-	if !ok {
-		panic("wal: a batch that verified does not parse")
-	}
 	batch := r.window.view(at, int(h.size))
-	intact, err := r.verify(seg, at, &h, batch)
-	if err != nil {
-		return false, err
-	}
-	if !intact {
-		// The window is not disturbed: search has its own.
-		if r.search(); h.number > r.witness {
-			return false, nil
+	table := batch[batchHeaderSize:h.tableSize]
+	readable := placedChecksum(seg.number, at, table) == h.tableCRC
+	intact := false
+	if readable {
+		var err error
+		if intact, err = r.verify(seg, at, h, batch); err != nil {
+			return false, err
 		}
 	}
+	if !intact {
+		if r.search(); h.number > r.witness {
+			return false, r.window.unreadable // not torn if the disk only cannot read it
+		}
+	}
+	if readable {
+		r.apply(seg, at, h, batch, intact)
+	} else {
+		r.lose(h.number)
+	}
+	seg.last = h.number
+	r.witness = max(r.witness, h.durable)
+	r.number, r.oldest = h.number, h.oldest
+	r.last, r.tail, r.offset = i, i, at+int64(h.size)
+	return true, nil
+}
+
+// apply takes a batch into the index.
+func (r *replay) apply(seg *segment, at int64, h *batchHeader, batch []byte, intact bool) {
 	t := tableReader{rest: batch[batchHeaderSize:h.tableSize]}
 	offset := at + int64(h.tableSize)
 	for t.section(&r.section) {
 		sec := &r.section
 		offset = checkData(seg.number, sec, offset, batch, at, !intact)
+		for k := range sec.records {
+			if sec.records[k].damaged {
+				r.log.mu.stats.FaultyEntries++
+			}
+		}
 		r.doubt(sec)
 		r.log.apply(sec, seg, h.number)
-	}
-	if h.tableSize > batchHeaderSize {
 		r.content = h.number
 	}
-	seg.last = h.number
-	r.witness = max(r.witness, h.durable)
-	r.number, r.oldest = h.number, h.oldest
-	r.tail, r.offset = i, at+int64(h.size)
-	return true, nil
 }
 
 // verify reports whether all data of a batch matches its checksums. It returns
@@ -197,16 +215,12 @@ func (r *replay) verify(seg *segment, at int64, h *batchHeader, batch []byte) (i
 	end := at + int64(h.tableSize)
 	for t.section(&r.section) {
 		sec := &r.section
-		for k := range sec.records {
-			if rec := &sec.records[k]; rec.kind == recordEntry {
-				end += int64(rec.size)
-			}
-		}
-		if end > at+int64(h.size) {
+		begin := end
+		if end += sec.dataBytes(); end > at+int64(h.size) {
 			t.bad = true
 			break
 		}
-		checkData(seg.number, sec, end-sec.dataBytes(), batch, at, true)
+		checkData(seg.number, sec, begin, batch, at, true)
 		for k := range sec.records {
 			intact = intact && !sec.records[k].damaged
 		}

@@ -57,46 +57,36 @@ func (w *window) fill(offset int64, n int) {
 	}
 }
 
-// batchAt returns the header of the batch at offset if it and its table verify there.
-func (w *window) batchAt(offset int64) (h batchHeader, ok bool) {
-	h, ok = parseBatchHeader(w.view(offset, batchHeaderSize), w.seg.size-offset)
-	if !ok {
-		return h, false
-	}
-	table := w.view(offset, int(h.tableSize))
-	return h, binary.LittleEndian.Uint32(table[4:]) == tableChecksum(w.seg.number, offset, table)
+// batchAt returns the header of the batch at offset if it verifies there.
+func (w *window) batchAt(offset int64) (batchHeader, bool) {
+	return decodeBatchHeader(w.view(offset, batchHeaderSize), w.seg.number, offset, w.seg.size-offset)
 }
 
-// findLive is find for batches below void.
-func (w *window) findLive(offset int64, void batchNumber) (int64, batchHeader, bool) {
-	for {
-		at, h, ok := w.find(offset)
-		if !ok || h.number < void {
-			return at, h, ok
-		}
-		offset = at + int64(h.size)
-	}
-}
-
-var batchMagicBytes = binary.LittleEndian.AppendUint32(nil, batchMagic)
-
-// find returns the offset of the first batch at or behind offset that verifies.
-func (w *window) find(offset int64) (int64, batchHeader, bool) {
+// find returns the offset of the first batch at or behind offset whose header
+// verifies. Batches numbered void or above do not count.
+func (w *window) find(offset int64, void batchNumber) (int64, batchHeader, bool) {
 	for offset+batchHeaderSize <= w.seg.size {
-		if h, ok := w.batchAt(offset); ok {
+		h, ok := w.batchAt(offset)
+		switch {
+		case ok && h.number < void:
 			return offset, h, true
+		case ok:
+			offset += int64(h.size)
+		default:
+			offset = w.nextMagic(offset + batchAlign)
 		}
-		offset = w.nextMagic(offset + batchAlign)
 	}
 	return 0, batchHeader{}, false
 }
+
+var batchMagicBytes = binary.LittleEndian.AppendUint32(nil, batchMagic)
 
 // nextMagic returns the first aligned place at or behind offset where a batch may
 // begin, or the segment's end.
 func (w *window) nextMagic(offset int64) int64 {
 	for offset < w.seg.size {
-		piece := w.view(offset, windowBytes)
-		for at := 0; at < len(piece); {
+		piece := w.rest(offset)
+		for at := 0; at < len(piece); at++ {
 			i := bytes.Index(piece[at:], batchMagicBytes)
 			if i < 0 {
 				break
@@ -104,11 +94,17 @@ func (w *window) nextMagic(offset int64) int64 {
 			if at += i; at%batchAlign == 0 {
 				return offset + int64(at)
 			}
-			at++
 		}
-		// The magic may begin in the last bytes of this piece, but not at an
-		// aligned place: pieces and places are multiples of batchAlign.
+		// No aligned place has its magic cut in two: pieces end at aligned places.
 		offset += int64(len(piece))
 	}
 	return w.seg.size
+}
+
+// rest returns what the window holds from offset on, and fills it if that is nothing.
+func (w *window) rest(offset int64) []byte {
+	if end := w.from + int64(len(w.buf)); offset < w.from || offset >= end {
+		w.fill(offset, windowBytes)
+	}
+	return w.buf[offset-w.from:]
 }

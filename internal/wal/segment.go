@@ -234,7 +234,7 @@ func writeSegmentHeader(f env.File, h *segmentHeader) error {
 // when there are enough.
 func (s *space) recycle(seg *segment) error {
 	spare := s.path(uint64(seg.number), spareSuffix)
-	keep := s.spareCount() < keptSpares && seg.size == s.size
+	keep := s.spareCount() < keptSpares
 	if keep {
 		if err := s.fs.Rename(seg.name, spare); err != nil {
 			return fmt.Errorf("recycle segment %v: %w", seg.number, err)

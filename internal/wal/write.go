@@ -255,8 +255,8 @@ func (w *writer) encode(segment segmentNumber, offset int64, h *batchHeader) []b
 		buf = append(buf, 0)
 	}
 	h.size = uint32(len(buf))
-	h.put(buf)
-	binary.LittleEndian.PutUint32(buf[4:], tableChecksum(segment, offset, buf[:h.tableSize]))
+	h.tableCRC = placedChecksum(segment, offset, buf[batchHeaderSize:h.tableSize])
+	h.put(buf, segment, offset)
 	w.buf = buf
 	return buf
 }
