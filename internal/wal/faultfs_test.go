@@ -91,7 +91,7 @@ type faultFile struct {
 }
 
 func (f *faultFile) ReadAt(b []byte, offset int64) (int, error) {
-	if err := f.fs.before(&fileOp{kind: "read", name: f.name, offset: offset}); err != nil {
+	if err := f.fs.before(&fileOp{kind: "read", name: f.name, offset: offset, data: b}); err != nil {
 		return 0, err
 	}
 	return f.File.ReadAt(b, offset)
