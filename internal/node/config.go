@@ -38,7 +38,8 @@ type Config struct {
 	Engine  string
 	Engines []consensus.Engine
 
-	QuotaBytes int64         // logical bytes of a keyspace; default 2 GiB
+	QuotaBytes int64 // logical bytes of the default keyspace; zero: 2 GiB, less: none
+	Compaction Compaction
 	Heartbeat  time.Duration // default 100 ms
 	Election   time.Duration // default 1 s
 	// LagEntries is how many log entries are kept for slow followers (etcd's
@@ -54,9 +55,13 @@ type Config struct {
 	Clock   env.Clock
 	Logger  *slog.Logger
 	Seed    uint64
-	// Fatal is told the error after which this node must not go on (N2). It is
-	// called at most once, from any goroutine.
-	Fatal func(error)
+}
+
+// Compaction says how much history the default keyspace keeps by itself. The
+// zero value keeps all of it.
+type Compaction struct {
+	Period    time.Duration // history younger than this is kept
+	Revisions int64         // or: so many revisions are kept
 }
 
 // Member is one member as the command line states it.

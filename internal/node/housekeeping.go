@@ -1,12 +1,15 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/store"
 )
 
 // Periods of the node's housekeeping.
@@ -30,14 +33,15 @@ const (
 func (n *Node) housekeep() {
 	ticker := time.NewTicker(housekeepingPeriod)
 	defer ticker.Stop()
-	registered, released := false, time.Time{}
+	registered, released := false, time.Duration(0)
 	for {
 		if !registered {
-			registered = n.logged("register this member", n.register(n.ctx))
+			registered = n.logged("register this member", n.announce(n.ctx))
 		}
 		n.watchLevel()
 		n.watchDisk()
-		if now := time.Now(); now.Sub(released) >= releasePeriod {
+		n.logged("set the quota", n.setQuota(n.ctx))
+		if now := n.cfg.Clock.Monotonic(); now-released >= releasePeriod {
 			released = now
 			n.logged("release the log", n.releaseLog())
 		}
@@ -47,6 +51,39 @@ func (n *Node) housekeep() {
 		case <-ticker.C:
 		}
 	}
+}
+
+// announce registers this member and, when the default keyspace can be read too,
+// lets Ready be known.
+func (n *Node) announce(ctx context.Context) error {
+	if err := n.register(ctx); err != nil {
+		return err
+	}
+	if err := n.keyspaces[DefaultKeyspace].Barrier(ctx); err != nil {
+		return err
+	}
+	close(n.ready)
+	return nil
+}
+
+// setQuota is the default keyspace's leader's duty: the quota is replicated, so
+// that every replica gives the same verdict.
+func (n *Node) setQuota(ctx context.Context) error {
+	k := n.keyspaces[DefaultKeyspace]
+	if !k.Status().Leads {
+		return nil
+	}
+	view, err := k.View()
+	if err != nil {
+		return err
+	}
+	quota, err := view.Quota()
+	if err = errors.Join(err, view.Close()); err != nil || quota == n.cfg.QuotaBytes {
+		return err
+	}
+	request := store.SetQuotaRequest{Bytes: n.cfg.QuotaBytes}
+	_, err = k.Propose(ctx, store.KindSetQuota, request.AppendTo(nil))
+	return err
 }
 
 func (n *Node) logged(what string, err error) bool {

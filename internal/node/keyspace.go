@@ -3,9 +3,10 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 
-	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
@@ -19,23 +20,30 @@ type Keyspace struct {
 	name    string
 	shard   shard.ID
 	store   *store.Store
+	waiters *shard.Waiters
 	replica *shard.Replica // owned by the loop
 	status  atomic.Pointer[KeyspaceStatus]
+	// installs keeps physical compaction and the install of a snapshot apart.
+	installs sync.Mutex
 }
 
 // KeyspaceStatus describes a keyspace's replica on this node.
 type KeyspaceStatus struct {
-	Leader       uint64 // member id; zero: none known
-	Leads        bool   // this node is the leader
-	Term         uint64
-	CommitIndex  uint64
-	AppliedIndex uint64
-	IsLearner    bool
-	Configured   consensus.Configuration
+	Leader        uint64 // member id; zero: none known
+	Leads         bool   // this node is the leader
+	Term          uint64
+	CommitIndex   uint64
+	AppliedIndex  uint64
+	IsLearner     bool
+	LeaderChanges uint64 // leaders seen since the start
+	Pending       int64  // commands of this node that wait for their result
 }
 
 // Name is the keyspace's name.
 func (k *Keyspace) Name() string { return k.name }
+
+// Shard is the shard that holds the keyspace.
+func (k *Keyspace) Shard() shard.ID { return k.shard }
 
 // Propose replicates a command and returns what it did, which may be a rejection.
 // The body is not copied. Its error is one of package router, or the context's.
@@ -119,20 +127,37 @@ func (k *Keyspace) lease(ctx context.Context, id int64, renew bool) (ttl, remain
 // Status is the replica's state after the loop's last turn.
 func (k *Keyspace) Status() KeyspaceStatus { return *k.status.Load() }
 
+// keyspaceOf is the keyspace that a shard holds; nil: none here.
+func (n *Node) keyspaceOf(id shard.ID) *Keyspace {
+	for _, k := range n.keyspaces {
+		if k.shard == id {
+			return k
+		}
+	}
+	return nil
+}
+
 // publish stores every keyspace's status for readers outside the loop.
 func (n *Node) publish() {
 	for _, k := range n.keyspaces {
-		s := k.replica.State()
-		old := k.status.Load()
-		index := uint64(k.replica.Applied())
-		if old != nil && old.Term == uint64(s.Epoch) && old.Leads == s.Leads && old.AppliedIndex == index &&
-			old.Leader == uint64(shard.NodeOf(s.Leader)) {
+		r, old := k.replica, k.status.Load()
+		state := r.State()
+		next := KeyspaceStatus{
+			Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
+			CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
+			IsLearner: old.IsLearner, LeaderChanges: old.LeaderChanges, Pending: int64(k.waiters.Len()),
+		}
+		if next == *old {
 			continue
 		}
-		k.status.Store(&KeyspaceStatus{
-			Leader: uint64(shard.NodeOf(s.Leader)), Leads: s.Leads, Term: uint64(s.Epoch),
-			AppliedIndex: index,
-		})
+		if next.Leader != old.Leader || next.Term != old.Term {
+			s := r.Status()
+			next.IsLearner = slices.Contains(s.Configuration.Learners, s.ID)
+			if next.Leader != 0 {
+				next.LeaderChanges++
+			}
+		}
+		k.status.Store(&next)
 	}
 }
 
@@ -153,7 +178,7 @@ func (n *Node) openShard(id shard.ID, name string) error {
 		return err
 	}
 	n.router.AddShard(id, waiters, machine.Applied)
-	k := &Keyspace{n: n, name: name, shard: id, store: s, replica: replica}
+	k := &Keyspace{n: n, name: name, shard: id, store: s, waiters: waiters, replica: replica}
 	k.status.Store(&KeyspaceStatus{})
 	n.keyspaces[name] = k
 	return nil

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
@@ -32,9 +31,6 @@ type MemberInfo struct {
 	MaxLevel    uint32       `json:"maxLevel"`
 	IsLearner   bool         `json:"-"`
 }
-
-// memberTable is the last list of members that this node has read.
-type memberTable struct{ list atomic.Pointer[[]MemberInfo] }
 
 // Members lists the cluster's members by id: the first ones, with what each has
 // published. With linearizable set the list is confirmed by the system shard's

@@ -58,7 +58,8 @@ type Node struct {
 	stopOnce  sync.Once
 	diskFull  atomic.Bool
 	level     atomic.Uint32 // the replicated feature level
-	members   memberTable
+	ready     chan struct{} // closed once this node has served
+	failed    chan error    // holds the error that N2 is about
 }
 
 // Start opens the data directory, joins the peers and begins to serve. It
@@ -69,6 +70,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, mail: newMailbox(),
 		stopLoop: make(chan struct{}), loopDone: make(chan struct{}),
+		ready: make(chan struct{}), failed: make(chan error, 1),
 		keyspaces: make(map[string]*Keyspace),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -165,6 +167,10 @@ func (n *Node) run() {
 	go n.loop()
 	n.transport.SetPeers(n.peerList())
 	n.start1(n.housekeep)
+	n.start1(n.prune)
+	if n.cfg.Compaction != (Compaction{}) {
+		n.start1(n.autoCompact)
+	}
 }
 
 func (n *Node) start1(f func()) {
@@ -179,26 +185,45 @@ func (n *Node) start1(f func()) {
 func (n *Node) fail(err error) {
 	n.failOnce.Do(func() {
 		n.cfg.Logger.Error("this node cannot go on", "error", err)
-		if n.cfg.Fatal != nil {
-			n.cfg.Fatal(err)
-		}
+		n.failed <- err
 	})
 }
 
-// Stop hands leadership over, answers what waits, and closes everything. It
-// waits at most until ctx ends before it stops without a successor.
-func (n *Node) Stop(ctx context.Context) error {
+// Ready is closed once this node has served: it is registered, and a read of its
+// default keyspace was confirmed by a leader.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Failed delivers the error after which this node must not go on (N2).
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Close answers what waits and closes everything. Call HandOver first to spare
+// the cluster an election.
+func (n *Node) Close() error {
 	var err error
-	n.stopOnce.Do(func() {
-		n.handOver(ctx)
-		err = n.close()
-	})
+	n.stopOnce.Do(func() { err = n.close() })
 	return err
 }
 
-// handOver asks every shard that this node leads to choose another leader, and
-// waits until none is led here.
-func (n *Node) handOver(ctx context.Context) {
+// TransferLeadership makes a member lead a keyspace that this node leads. It
+// returns when the transfer has begun.
+func (n *Node) TransferLeadership(_ context.Context, keyspace string, to uint64) error {
+	k, ok := n.keyspaces[keyspace]
+	if !ok {
+		return router.ErrUnknownKeyspace
+	}
+	return n.onLoop(func() error {
+		for _, id := range k.replica.Status().Configuration.Voters {
+			if uint64(shard.NodeOf(id)) == to {
+				return n.host.Transfer(k.shard, id)
+			}
+		}
+		return fmt.Errorf("transfer leadership of %s to member %x: %w", keyspace, to, consensus.ErrNotMember)
+	})
+}
+
+// HandOver asks every shard that this node leads to choose another leader, and
+// waits until none is led here or ctx ends.
+func (n *Node) HandOver(ctx context.Context) error {
 	for {
 		leads := false
 		err := n.onLoop(func() error {
@@ -213,11 +238,11 @@ func (n *Node) handOver(ctx context.Context) {
 			return nil
 		})
 		if err != nil || !leads {
-			return
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return fmt.Errorf("hand leadership over: %w", ctx.Err())
 		case <-time.After(n.cfg.tick()):
 		}
 	}

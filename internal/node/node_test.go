@@ -38,7 +38,6 @@ func newCluster(t testing.TB, n int) *cluster {
 			Name: members[i].Name, DataDir: t.TempDir(), InitialCluster: members, Token: t.Name(),
 			PeerListeners: []net.Listener{listeners[i]}, Engine: "raft", Engines: []consensus.Engine{raft.Engine},
 			FS: env.OSFS(), Network: env.TCP(), Clock: env.SystemClock(), Seed: env.Seed(),
-			Fatal: func(err error) { t.Errorf("node %d: %v", i, err) },
 		})
 	}
 	return c
@@ -94,7 +93,13 @@ func (c *cluster) stop(i int) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := c.nodes[i].Stop(ctx); err != nil {
+	_ = c.nodes[i].HandOver(ctx) // without a quorum nobody can take over
+	select {
+	case err := <-c.nodes[i].Failed():
+		c.t.Errorf("node %d failed: %v", i, err)
+	default:
+	}
+	if err := c.nodes[i].Close(); err != nil {
 		c.t.Error(err)
 	}
 	c.nodes[i] = nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -49,7 +50,11 @@ func (h peerHandler) Snapshot(from transport.NodeID, header transport.SnapshotHe
 	n := h.n
 	m := header.Message
 	name := n.dir.fs.PathJoin(n.dir.join("snap"), fmt.Sprintf("shard-%d-from-%v.tmp", m.Group, from))
-	staged := &stagedFile{fs: n.cfg.FS, name: name}
+	k := n.keyspaceOf(shard.ID(m.Group))
+	if k == nil {
+		return fmt.Errorf("snapshot of shard %d: %w", m.Group, shard.ErrUnknownShard)
+	}
+	staged := &stagedFile{fs: n.cfg.FS, name: name, installs: &k.installs}
 	if err := staged.fill(r); err != nil {
 		staged.Discard()
 		return fmt.Errorf("receive snapshot of shard %d: %w", m.Group, err)
@@ -73,8 +78,9 @@ func (h peerHandler) Snapshot(from transport.NodeID, header transport.SnapshotHe
 
 // stagedFile is a shard.StagedSnapshot: a verified stream in a temporary file.
 type stagedFile struct {
-	fs   env.FS
-	name string
+	fs       env.FS
+	name     string
+	installs *sync.Mutex // of the keyspace: no physical compaction meanwhile
 }
 
 func (s *stagedFile) fill(r io.Reader) error {
@@ -96,6 +102,8 @@ func (s *stagedFile) Install(into *store.Store) error {
 		return err
 	}
 	defer f.Close()
+	s.installs.Lock()
+	defer s.installs.Unlock()
 	return shard.ReadState(f, into)
 }
 

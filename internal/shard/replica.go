@@ -93,6 +93,9 @@ func (r *Replica) Status() consensus.Status { return r.machine.Status() }
 // Applied is the index of the last entry applied here.
 func (r *Replica) Applied() consensus.Index { return r.applied }
 
+// Learned is the index of the last entry known decided.
+func (r *Replica) Learned() consensus.Index { return r.learned - 1 }
+
 // State is who leads, as last reported to Outcome.
 func (r *Replica) State() LeaderState { return r.state }
 
