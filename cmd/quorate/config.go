@@ -19,6 +19,9 @@ type Config struct {
 	ListenClientURLs, AdvertiseClientURLs []string
 	ListenPeerURLs, AdvertisePeerURLs     []string
 
+	// ListenHTTPURLs serve metrics and health alone; may be empty.
+	ListenHTTPURLs []string
+
 	Bootstrap Bootstrap
 
 	// QuotaBytes is the size of the data above which writes are rejected; 0 is no quota.
@@ -35,6 +38,7 @@ type Config struct {
 	Heartbeat, Election time.Duration
 
 	Compaction Compaction
+	Clients    Clients
 	// Engine names the consensus engine of shards that this node creates.
 	Engine string
 }
@@ -63,6 +67,18 @@ type Compaction struct {
 	Period time.Duration
 	// Revisions is the number of revisions that are kept; 0 if they are not counted.
 	Revisions int64
+}
+
+// Clients says how connections of clients are kept.
+type Clients struct {
+	// StreamsMax is the number of calls one connection may have open.
+	StreamsMax uint32
+	// ProgressInterval is how often watches hear of progress.
+	ProgressInterval time.Duration
+	// PingMin is the shortest interval of a client's pings; 0 allows any.
+	PingMin time.Duration
+	// PingInterval and PingTimeout are for our own pings; either 0: there are none.
+	PingInterval, PingTimeout time.Duration
 }
 
 // serveConfig is everything that `serve` needs: the node, and the process around it.

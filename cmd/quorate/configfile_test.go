@@ -50,7 +50,8 @@ socket-options:
 	}
 	n := c.Node
 	if n.Name != "a" || n.DataDir != "a.etcd" || n.Heartbeat != 200*time.Millisecond || len(n.Bootstrap.Cluster) != 2 ||
-		n.Compaction.Period != time.Hour || c.ShutdownTimeout != 3*time.Second {
+		n.Compaction.Period != time.Hour || c.ShutdownTimeout != 3*time.Second ||
+		n.Clients.PingTimeout != 20*time.Second {
 		t.Errorf("%+v", c)
 	}
 	if !slices.Equal(c.Log.Outputs, []string{"stderr", "/var/log/a.log"}) {
@@ -61,7 +62,6 @@ socket-options:
 		"--data-dir is ignored: --config-file was given",
 		"ETCD_NAME is ignored: --config-file was given",
 		"--advertise-client-urls is not in the file: clients are told http://localhost:2379",
-		"--grpc-keepalive-timeout (from etcd.yml line 15) has no effect yet",
 		"--socket-reuse-port (from etcd.yml line 23) has no effect yet",
 		"--strict-reconfig-check (from etcd.yml line 16) has no effect yet",
 	}

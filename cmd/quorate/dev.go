@@ -67,7 +67,7 @@ The data is in a temporary folder, named at the start and removed at the end, un
 		{name: "nodes", kind: natural, preset: "3", note: "number of nodes"},
 		{name: "port", kind: natural, preset: "2379", note: "client port of the first node"},
 		{name: "data-dir", note: "folder to keep the data in (default a temporary one)"},
-		{name: "engine", preset: engines[0], choices: engines, note: "consensus engine"},
+		{name: "engine", preset: engines[0].Name, choices: engineNames(), note: "consensus engine"},
 	} {
 		flags[spec.name] = addDevFlag(cmd.Flags(), &spec)
 	}

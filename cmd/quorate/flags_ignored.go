@@ -25,15 +25,9 @@ var ignoredFlags = []flagSpec{
 	{name: "downgrade-check-time", kind: duration, preset: "5s"},
 
 	// Client traffic.
-	{name: "listen-client-http-urls", note: "HTTP is served on --listen-client-urls"},
-	{name: "max-concurrent-streams", kind: natural, preset: "4294967295"},
-	{name: "grpc-keepalive-min-time", kind: duration, preset: "5s"},
-	{name: "grpc-keepalive-interval", kind: duration, preset: "2h"},
-	{name: "grpc-keepalive-timeout", kind: duration, preset: "20s"},
 	{name: "socket-reuse-port", kind: boolean, preset: "false"},
 	{name: "socket-reuse-address", kind: boolean, preset: "false"},
 	{name: "enable-grpc-gateway", kind: boolean, preset: "true"},
-	{name: "watch-progress-notify-interval", kind: duration, preset: "10m"},
 
 	// Compaction and checks.
 	{name: "compaction-batch-limit", kind: integer, preset: "1000", note: "compaction always runs in small steps"},
@@ -45,7 +39,6 @@ var ignoredFlags = []flagSpec{
 	// Looking inside.
 	{name: "enable-pprof", kind: boolean, preset: "false"},
 	{name: "metrics", preset: "basic"},
-	{name: "listen-metrics-urls", note: "metrics and health are served on --listen-client-urls"},
 	{name: "enable-log-rotation", kind: boolean, preset: "false", note: "rotate from outside and send SIGHUP"},
 	{name: "log-rotation-config-json", note: "rotate from outside and send SIGHUP"},
 	{name: "warning-apply-duration", kind: duration, preset: "100ms"},

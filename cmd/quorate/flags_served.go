@@ -7,6 +7,8 @@ var servedFlags = []flagSpec{
 	{name: "wal-dir", note: "folder of the log, for a disk of its own (default inside --data-dir)"},
 	{name: "listen-client-urls", preset: "http://localhost:2379", note: "where clients are served, separated by commas"},
 	{name: "advertise-client-urls", preset: "http://localhost:2379", note: "where clients are told to find this member"},
+	{name: "listen-metrics-urls", note: "where metrics and health are served too, without the rest"},
+	{name: "listen-client-http-urls", note: "the same; --listen-client-urls goes on serving HTTP"},
 	{name: "listen-peer-urls", preset: "http://localhost:2380", note: "where the other members are served"},
 	{name: "initial-advertise-peer-urls", preset: "http://localhost:2380", note: "where the other members find this one"},
 	{name: "initial-cluster", note: "all members of a new cluster as NAME=URL,... (default this one alone)"},
@@ -19,6 +21,11 @@ var servedFlags = []flagSpec{
 	{name: "quota-backend-bytes", kind: integer, preset: "0", note: "bytes of data before writes are rejected; 0 is 2 GiB, negative is no quota"},
 	{name: "max-request-bytes", kind: natural, preset: "1572864", note: "largest request of a client"},
 	{name: "max-txn-ops", kind: natural, preset: "128", note: "operations in one transaction"},
+	{name: "max-concurrent-streams", kind: natural, preset: "1024", note: "calls that one connection may have open; others wait"},
+	{name: "watch-progress-notify-interval", kind: duration, preset: "10m", note: "how often watches that ask for it hear of progress"},
+	{name: "grpc-keepalive-min-time", kind: duration, preset: "5s", note: "shortest interval of a client's pings; 0s allows any"},
+	{name: "grpc-keepalive-interval", kind: duration, preset: "2h", note: "interval of our pings to idle clients; 0s sends none"},
+	{name: "grpc-keepalive-timeout", kind: duration, preset: "20s", note: "how long a client may take to answer one; 0s sends none"},
 	{name: "auto-compaction-mode", preset: modePeriodic, choices: []string{modePeriodic, modeRevision},
 		note: "what --auto-compaction-retention counts"},
 	{name: "auto-compaction-retention", preset: "0", note: "history to keep: hours or a duration, or revisions; 0 keeps all"},
@@ -38,10 +45,7 @@ const (
 
 // ownFlags are not etcd's.
 var ownFlags = []flagSpec{
-	{name: "engine", preset: engines[0], choices: engines, note: "consensus engine of new shards"},
+	{name: "engine", preset: engines[0].Name, choices: engineNames(), note: "consensus engine of new shards"},
 	{name: "shutdown-timeout", kind: duration, preset: "10s", note: "longest time between SIGTERM and the end"},
 	{name: flagStopWithStdin, kind: boolean, preset: "false", note: "stop when standard input ends"},
 }
-
-// engines lists the consensus engines of this build, the default first.
-var engines = []string{"raft"}

@@ -12,10 +12,6 @@ import (
 	"time"
 )
 
-// handoverShare of the shutdown time is for the handover of leadership; it takes two
-// round trips, and when it takes longer nobody is there to take over.
-const handoverShare = 3
-
 // untilStopped returns a context that ends when the process is asked to stop, by a signal
 // or by what other delivers (nil: nothing); its cause says by which. A second signal ends
 // the process at once.
@@ -71,7 +67,7 @@ func (p *process) supervise(stop context.Context, node runningNode, timeout time
 				log.Warn("the service manager cannot be told", "error", err.Error())
 			}
 		case err := <-node.Failed():
-			_ = node.Close() // err says more
+			_ = node.Close(context.WithoutCancel(stop)) // err says more
 			return err
 		case <-stop.Done():
 			log.Info("stopping", "reason", context.Cause(stop).Error(), "timeout", timeout)
@@ -81,20 +77,27 @@ func (p *process) supervise(stop context.Context, node runningNode, timeout time
 	}
 }
 
-// shutdown hands over, drains and stops. Only the last must succeed: the other two make
-// the stop gentle, not safe.
+// shutdown hands over, drains and stops. Each has a third of the time, and what it does
+// not need is the next one's. Only the last must succeed: the other two make the stop
+// gentle, not safe.
 func shutdown(ctx context.Context, node runningNode, timeout time.Duration, log *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	handover, done := context.WithTimeout(ctx, timeout/handoverShare)
+	began := time.Now()
+	until := func(share time.Duration) (context.Context, context.CancelFunc) {
+		return context.WithDeadline(ctx, began.Add(timeout*share/3))
+	}
+	handover, done := until(1)
+	defer done()
 	if err := node.Handover(handover); err != nil {
 		log.Warn("leadership was not handed over", "error", err.Error())
 	}
-	done()
-	if err := node.Drain(ctx); err != nil {
+	drain, done := until(2)
+	defer done()
+	if err := node.Drain(drain); err != nil {
 		log.Warn("some requests were cut off", "error", err.Error())
 	}
-	if err := node.Close(); err != nil {
+	end, done := until(3)
+	defer done()
+	if err := node.Close(end); err != nil {
 		return fmt.Errorf("stopped, but not in order: %w", err)
 	}
 	log.Info("stopped")

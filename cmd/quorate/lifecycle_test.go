@@ -110,14 +110,13 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	peer := "http://" + freeAddress(t)
-	c := &Config{ListenPeerURLs: []string{peer}, ListenClientURLs: []string{"http://" + taken.Addr().String()}}
+	c := &Config{ListenClientURLs: []string{"http://" + freeAddress(t)}, ListenHTTPURLs: []string{"http://" + taken.Addr().String()}}
 	_, err = listen(t.Context(), env.TCP(), c)
 	if err == nil {
 		t.Fatal("two listeners on one port")
 	}
 	checkSentence(t, "port", err.Error(), "the port is in use: stop the other process or choose another port")
-	c.ListenClientURLs = nil
+	c.ListenHTTPURLs = nil
 	l, err := listen(t.Context(), env.TCP(), c)
 	if err != nil {
 		t.Fatal(err)

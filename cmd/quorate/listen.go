@@ -10,7 +10,8 @@ import (
 	"github.com/quorate/quorate/internal/env"
 )
 
-// listen opens the sockets of a Config, all or none.
+// listen opens the sockets for clients, all or none, before anything is written. The node
+// opens those for its peers itself.
 func listen(ctx context.Context, network env.Network, c *Config) (*listeners, error) {
 	l := &listeners{}
 	for _, part := range []struct {
@@ -18,8 +19,8 @@ func listen(ctx context.Context, network env.Network, c *Config) (*listeners, er
 		urls []string
 		into *[]net.Listener
 	}{
-		{"--listen-peer-urls", c.ListenPeerURLs, &l.peer},
 		{"--listen-client-urls", c.ListenClientURLs, &l.client},
+		{"--listen-metrics-urls", c.ListenHTTPURLs, &l.http},
 	} {
 		for _, u := range part.urls {
 			one, err := network.Listen(ctx, address(u))
@@ -46,10 +47,10 @@ func listenError(flag, u string, err error) error {
 }
 
 func (l *listeners) close() {
-	for _, one := range l.peer {
+	for _, one := range l.client {
 		one.Close()
 	}
-	for _, one := range l.client {
+	for _, one := range l.http {
 		one.Close()
 	}
 }

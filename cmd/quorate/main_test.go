@@ -169,7 +169,7 @@ func (n *fakeNode) Handover(ctx context.Context) error {
 
 func (n *fakeNode) Drain(context.Context) error { n.note("drain"); return nil }
 
-func (n *fakeNode) Close() error {
+func (n *fakeNode) Close(context.Context) error {
 	n.note("close")
 	if n.listeners != nil {
 		n.listeners.close()

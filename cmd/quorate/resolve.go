@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,12 +19,14 @@ const (
 
 	// quotaBytesDefault is etcd's.
 	quotaBytesDefault = 2 << 30
-	// requestBytesMax is the largest --max-request-bytes: a request is held in memory
-	// several times on every member, and one consensus entry carries it whole.
-	requestBytesMax = 64 << 20
+	// requestBytesMax is the largest --max-request-bytes. etcd warns above it, and here a
+	// request must fit into one frame between peers.
+	requestBytesMax = 10 << 20
 	// txnOpsMax is the largest --max-txn-ops: a transaction is applied in one step,
 	// during which the shard answers nobody else.
 	txnOpsMax = 1 << 20
+	// heartbeatMillisMin: a shorter one costs more than it finds out.
+	heartbeatMillisMin = 10
 	// electionMillisMax is etcd's: longer timeouts hide failures from their users.
 	electionMillisMax = 50_000
 	// nameBytesMax keeps names fit for log lines, metrics and folders.
@@ -47,7 +50,7 @@ func resolve(s *settings) (*serveConfig, error) {
 		return nil, err
 	}
 	for _, step := range []func(*settings, *Config) error{
-		resolveIdentity, resolveURLs, resolveBootstrap, resolveLimits, resolveTiming, resolveCompaction,
+		resolveIdentity, resolveURLs, resolveBootstrap, resolveLimits, resolveTiming, resolveCompaction, resolveClients,
 	} {
 		if err := step(s, &c.Node); err != nil {
 			return nil, err
@@ -80,6 +83,7 @@ func resolveIdentity(s *settings, c *Config) error {
 }
 
 func resolveURLs(s *settings, c *Config) error {
+	var metrics, http []string
 	for _, f := range []struct {
 		name  string
 		into  *[]string
@@ -89,17 +93,14 @@ func resolveURLs(s *settings, c *Config) error {
 		{"listen-peer-urls", &c.ListenPeerURLs, checkListen},
 		{"advertise-client-urls", &c.AdvertiseClientURLs, checkAdvertise},
 		{"initial-advertise-peer-urls", &c.AdvertisePeerURLs, checkAdvertise},
-		{"listen-metrics-urls", nil, nil},
-		{"listen-client-http-urls", nil, nil},
+		{"listen-metrics-urls", &metrics, checkListen},
+		{"listen-client-http-urls", &http, checkListen},
 	} {
 		urls, err := parseURLs(s.list(f.name))
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.where(f.name), err)
 		}
-		if f.into == nil {
-			continue // ignored, but https:// in it is refused all the same
-		}
-		if len(urls) == 0 {
+		if len(urls) == 0 && s.table[f.name].preset != "" {
 			return fmt.Errorf("%s is empty: write http://HOST:PORT", s.where(f.name))
 		}
 		if err := f.check(urls); err != nil {
@@ -107,6 +108,7 @@ func resolveURLs(s *settings, c *Config) error {
 		}
 		*f.into = urls
 	}
+	c.ListenHTTPURLs = append(metrics, http...)
 	doubtUnspecified(s, "advertise-client-urls", c.AdvertiseClientURLs)
 	doubtUnspecified(s, "initial-advertise-peer-urls", c.AdvertisePeerURLs)
 	if s.given("listen-client-urls") && !s.given("advertise-client-urls") {
@@ -115,8 +117,25 @@ func resolveURLs(s *settings, c *Config) error {
 		}
 		s.doubt("advertise-client-urls", "is not in the file: clients are told %s", strings.Join(c.AdvertiseClientURLs, ","))
 	}
-	if u, ok := sameAddress(c.ListenClientURLs, c.ListenPeerURLs); ok {
-		return fmt.Errorf("--listen-client-urls and --listen-peer-urls both have %s: give each a port of its own", u)
+	return checkDistinct([]listenFlag{
+		{"listen-client-urls", c.ListenClientURLs}, {"listen-peer-urls", c.ListenPeerURLs},
+		{"listen-metrics-urls", metrics}, {"listen-client-http-urls", http},
+	})
+}
+
+type listenFlag struct {
+	name string
+	urls []string
+}
+
+// checkDistinct reports an address that two flags listen on.
+func checkDistinct(flags []listenFlag) error {
+	for i, a := range flags {
+		for _, b := range flags[:i] {
+			if u, ok := sameAddress(a.urls, b.urls); ok {
+				return fmt.Errorf("--%s and --%s both have %s: give each a port of its own", b.name, a.name, u)
+			}
+		}
 	}
 	return nil
 }
@@ -181,8 +200,8 @@ func resolveLimits(s *settings, c *Config) error {
 func resolveTiming(s *settings, c *Config) error {
 	heartbeat, election := s.integer("heartbeat-interval"), s.integer("election-timeout")
 	switch {
-	case heartbeat < 1:
-		return fmt.Errorf("%s is 0: it must be 1 millisecond or more", s.where("heartbeat-interval"))
+	case heartbeat < heartbeatMillisMin:
+		return fmt.Errorf("%s is %d ms: it must be %d ms or more", s.where("heartbeat-interval"), heartbeat, heartbeatMillisMin)
 	case election > electionMillisMax:
 		return fmt.Errorf("%s is %d ms: it must be %d ms or less", s.where("election-timeout"), election, electionMillisMax)
 	case election < 5*heartbeat:
@@ -227,4 +246,28 @@ func parsePeriod(raw string) (time.Duration, error) {
 		return 0, errors.New("with --auto-compaction-mode periodic it must be hours or a duration such as 30m, 0 or more")
 	}
 	return d, nil
+}
+
+func resolveClients(s *settings, c *Config) error {
+	c.Clients.StreamsMax = uint32(s.integer("max-concurrent-streams"))
+	if c.Clients.StreamsMax == 0 { // etcd's 0 is no limit
+		c.Clients.StreamsMax = math.MaxUint32
+	}
+	for _, f := range []struct {
+		name string
+		into *time.Duration
+	}{
+		{"watch-progress-notify-interval", &c.Clients.ProgressInterval},
+		{"grpc-keepalive-min-time", &c.Clients.PingMin},
+		{"grpc-keepalive-interval", &c.Clients.PingInterval},
+		{"grpc-keepalive-timeout", &c.Clients.PingTimeout},
+	} {
+		if *f.into = s.duration(f.name); *f.into < 0 {
+			return fmt.Errorf("%s is %v: it must not be negative", s.where(f.name), *f.into)
+		}
+	}
+	if c.Clients.ProgressInterval == 0 { // etcd reads 0 as "the default"
+		c.Clients.ProgressInterval, _ = time.ParseDuration(s.table["watch-progress-notify-interval"].preset)
+	}
+	return nil
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/node"
+	"github.com/quorate/quorate/internal/server"
 )
 
 // nodeDriver is the seam between the process and the node in it. Only this file knows
@@ -22,12 +26,12 @@ type nodeDriver struct {
 	start func(stop context.Context, c *Config, l *listeners, log *slog.Logger) (runningNode, error)
 }
 
-// listeners are the open sockets of a Config, in the order of its URLs.
+// listeners are the open sockets for clients; those in http serve metrics and health only.
 type listeners struct {
-	client, peer []net.Listener
+	client, http []net.Listener
 }
 
-// runningNode is what `serve` needs of a node.
+// runningNode is what `serve` needs of a node. Each context bounds its call, not the node.
 type runningNode interface {
 	// Ready is closed when the node serves: it knows a leader and has caught up with it.
 	Ready() <-chan struct{}
@@ -41,18 +45,176 @@ type runningNode interface {
 	// streams, and waits for the requests that run.
 	Drain(ctx context.Context) error
 	// Close stops the node and leaves its disk in order.
-	Close() error
+	Close(ctx context.Context) error
 }
 
 // realNode is the nodeDriver of the real binary.
 func realNode() nodeDriver {
 	return nodeDriver{
-		initialized: func(disk env.FS, c *Config) (bool, error) {
-			return false, nil
+		initialized: func(disk env.FS, c *Config) (bool, error) { return node.Initialized(disk, c.DataDir) },
+		start:       startNode,
+	}
+}
+
+// startNode starts a node and the server in front of it.
+func startNode(stop context.Context, c *Config, l *listeners, log *slog.Logger) (runningNode, error) {
+	clock := env.SystemClock()
+	n, err := node.Start(stop, nodeConfig(c, clock, log))
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	view := newClientView(n)
+	srv := server.New(view, serverConfig(c), clock, prometheus.NewRegistry(), log)
+	s := &servingNode{Node: n, server: srv}
+	for _, port := range l.client {
+		s.ports.Go(func() {
+			if err := srv.Serve(port); err != nil {
+				log.Error("client port failed", "address", port.Addr().String(), "error", err.Error())
+			}
+		})
+	}
+	for _, port := range l.http {
+		s.ports.Go(func() {
+			if err := srv.ServeHTTP1(port); err != nil {
+				log.Error("metrics port failed", "address", port.Addr().String(), "error", err.Error())
+			}
+		})
+	}
+	return s, nil
+}
+
+func addresses(urls []string) []string {
+	list := make([]string, len(urls))
+	for i, u := range urls {
+		list[i] = address(u)
+	}
+	return list
+}
+
+func nodeConfig(c *Config, clock env.Clock, log *slog.Logger) node.Config {
+	cluster := make([]node.Member, len(c.Bootstrap.Cluster))
+	for i, m := range c.Bootstrap.Cluster {
+		cluster[i] = node.Member{Name: m.Name, PeerURLs: m.PeerURLs}
+	}
+	quota := c.QuotaBytes
+	if quota == 0 {
+		quota = -1 // none
+	}
+	return node.Config{
+		Name: c.Name, DataDir: c.DataDir, WALDir: c.WALDir,
+		InitialCluster: cluster, Token: c.Bootstrap.Token, JoinExisting: c.Bootstrap.Existing,
+		ListenPeer: addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs,
+		Engine: c.Engine, Engines: engines,
+		QuotaBytes: quota, Compaction: node.Compaction(c.Compaction),
+		Heartbeat: c.Heartbeat, Election: c.Election,
+		LagEntries:   int(c.SnapshotCount),
+		CommandBytes: c.RequestBytesMax + commandOverheadBytes,
+		FS:           env.OSFS(), Network: env.TCP(), Clock: clock, Logger: log, Seed: env.Seed(),
+	}
+}
+
+// commandOverheadBytes is what our encoding of a request may be larger than the
+// client's, which the server has checked.
+const commandOverheadBytes = 512 << 10
+
+func serverConfig(c *Config) server.Config {
+	return server.Config{
+		Limits:          server.Limits{RequestBytesMax: c.RequestBytesMax, TxnOpsMax: c.TxnOpsMax},
+		ElectionTimeout: c.Election,
+		Keepalive: server.Keepalive{
+			MinTime: c.Clients.PingMin, Interval: c.Clients.PingInterval, Timeout: c.Clients.PingTimeout,
 		},
-		start: func(_ context.Context, _ *Config, l *listeners, _ *slog.Logger) (runningNode, error) {
-			l.close()
-			return nil, errors.New("this build has no node yet")
-		},
+		ConcurrentStreamsMax: c.Clients.StreamsMax,
+		ProgressInterval:     c.Clients.ProgressInterval,
+		Build:                server.BuildInfo{Version: readBuild().Version, Revision: readBuild().Commit},
+	}
+}
+
+// servingNode is a node with its server: what `serve` runs.
+type servingNode struct {
+	*node.Node
+	server *server.Server
+	ports  sync.WaitGroup
+}
+
+// Handover implements runningNode.
+func (s *servingNode) Handover(ctx context.Context) error { return s.Node.HandOver(ctx) }
+
+// Drain implements runningNode.
+func (s *servingNode) Drain(ctx context.Context) error {
+	s.server.Stop(ctx)
+	s.ports.Wait()
+	return ctx.Err()
+}
+
+// Close implements runningNode.
+func (s *servingNode) Close(context.Context) error {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel() // whoever wanted to drain has done so
+	s.server.Stop(ended)
+	return s.Node.Close()
+}
+
+// clientView is a node as the server wants to see it.
+type clientView struct {
+	*node.Node
+	keyspaces map[string]server.Keyspace
+}
+
+func newClientView(n *node.Node) *clientView {
+	v := &clientView{Node: n, keyspaces: make(map[string]server.Keyspace)}
+	for _, name := range []string{node.DefaultKeyspace} {
+		if k, ok := n.Keyspace(name); ok {
+			v.keyspaces[name] = keyspaceView{k}
+		}
+	}
+	return v
+}
+
+// Keyspace implements server.Node.
+func (v *clientView) Keyspace(name string) (server.Keyspace, bool) {
+	k, ok := v.keyspaces[name]
+	return k, ok
+}
+
+// Members implements server.Node.
+func (v *clientView) Members(ctx context.Context, linearizable bool) ([]server.Member, error) {
+	infos, err := v.Node.Members(ctx, linearizable)
+	if err != nil {
+		return nil, err
+	}
+	members := make([]server.Member, len(infos))
+	for i, m := range infos {
+		members[i] = server.Member{
+			ID: uint64(m.ID), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.IsLearner,
+		}
+	}
+	return members, nil
+}
+
+// Status implements server.Node.
+func (v *clientView) Status() server.NodeStatus {
+	s := server.NodeStatus{DiskBytes: v.Node.DiskBytes()}
+	s.InUseBytes = s.DiskBytes
+	for _, k := range v.keyspaces {
+		status := k.Status()
+		size, quota := k.(keyspaceView).Size()
+		status.SizeBytes, status.QuotaBytes = size, max(quota, 0)
+		s.Shards = append(s.Shards, status)
+	}
+	return s
+}
+
+// keyspaceView is a keyspace as the server wants to see it.
+type keyspaceView struct{ *node.Keyspace }
+
+// Status implements server.Keyspace.
+func (k keyspaceView) Status() server.KeyspaceStatus {
+	s := k.Keyspace.Status()
+	return server.KeyspaceStatus{
+		Keyspace: k.Name(), Shard: uint64(k.Shard()),
+		Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
+		IsLearner: s.IsLearner, LeaderChanges: s.LeaderChanges, ProposalsPending: s.Pending,
 	}
 }

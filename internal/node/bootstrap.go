@@ -22,14 +22,20 @@ func (n *Node) newIdentity() identity {
 	id := identity{
 		Format: memberVersion, Cluster: clusterIDOf(voters), Node: nodeIDOf(self.PeerURLs, n.cfg.Token),
 		Incarnation: 1, Disk: n.cfg.Seed, Name: n.cfg.Name, Token: n.cfg.Token, Engine: n.cfg.Engine,
+		Members: n.cfg.InitialCluster,
 	}
 	slices.Sort(voters)
 	id.Voters = voters
 	return id
 }
 
-// checkIdentity refuses a directory of another member or cluster.
-func (n *Node) checkIdentity(known *identity) error {
+// adopt makes the directory's member this node, and refuses one of another member
+// or cluster. As in etcd the initial cluster need not be said again: one that
+// names this member alone says nothing.
+func (n *Node) adopt(known *identity) error {
+	if len(n.cfg.InitialCluster) == 1 && n.cfg.InitialCluster[0].Name == known.Name {
+		n.cfg.InitialCluster, n.cfg.Token = known.Members, known.Token
+	}
 	want := n.newIdentity()
 	switch {
 	case known.Name != want.Name:
@@ -45,11 +51,12 @@ func (n *Node) checkIdentity(known *identity) error {
 		return fmt.Errorf("%s: %w: its keyspace runs on engine %q, --engine says %q: leave --engine out",
 			n.cfg.DataDir, ErrForeign, known.Engine, want.Engine)
 	}
+	n.identity = *known
 	return nil
 }
 
-// listen serves the peer ports, and answers probes from then on.
-func (n *Node) listen() {
+// listen opens and serves the peer ports, and answers probes from then on.
+func (n *Node) listen() error {
 	id := &n.identity
 	n.transport = transport.New(transport.Config{
 		Identity: transport.Identity{
@@ -58,13 +65,19 @@ func (n *Node) listen() {
 		},
 		Network: n.cfg.Network, Clock: n.cfg.Clock, Handler: peerHandler{n},
 	})
-	for _, l := range n.cfg.PeerListeners {
+	for _, addr := range n.cfg.ListenPeer {
+		l, err := n.cfg.Network.Listen(n.ctx, addr)
+		if err != nil {
+			return fmt.Errorf("--listen-peer-urls %s cannot be opened: %w: stop what uses the port or choose another", addr, err)
+		}
+		n.listeners = append(n.listeners, l)
 		n.start1(func() {
 			if err := n.transport.Serve(l); err != nil && !errors.Is(err, transport.ErrClosed) && !errors.Is(err, net.ErrClosed) {
-				n.fail(fmt.Errorf("serve peers on %s: %w", l.Addr(), err))
+				n.fail(fmt.Errorf("serve peers on %s: %w", addr, err))
 			}
 		})
 	}
+	return nil
 }
 
 // bootstrap makes this node a member for as long as its disk lives, unless a

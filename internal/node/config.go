@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"slices"
 	"time"
@@ -28,9 +27,7 @@ type Config struct {
 	// JoinExisting is etcd's --initial-cluster-state existing.
 	JoinExisting bool
 
-	// PeerListeners are the open peer ports; they are the node's from Start on, also
-	// when it fails.
-	PeerListeners       []net.Listener
+	ListenPeer          []string // host:port, each is opened
 	AdvertiseClientURLs []string
 
 	// Engine is the consensus engine of shards created from now on; Engines are
@@ -66,8 +63,8 @@ type Compaction struct {
 
 // Member is one member as the command line states it.
 type Member struct {
-	Name     string
-	PeerURLs []string
+	Name     string   `json:"name"`
+	PeerURLs []string `json:"peerURLs"`
 }
 
 // Levels of this program. Level 1 is everything in the first release.

@@ -31,8 +31,9 @@ type identity struct {
 	Disk        uint64         `json:"disk"` // random, made with the file
 	Name        string         `json:"name"`
 	Token       string         `json:"token"`
-	Voters      []shard.NodeID `json:"voters"` // the first members, ascending
-	Engine      string         `json:"engine"` // of the shards the node began with
+	Voters      []shard.NodeID `json:"voters"`  // the first members, ascending
+	Members     []Member       `json:"members"` // as --initial-cluster had them
+	Engine      string         `json:"engine"`  // of the shards the node began with
 }
 
 // Errors of a data directory. Each comes wrapped with the directory and what to do.
@@ -114,6 +115,14 @@ func (d *dataDir) identity() (*identity, error) {
 		return nil, fmt.Errorf("read %s: %w", d.join("member"), err)
 	}
 	return parseIdentity(d.join("member"), text)
+}
+
+// Initialized reports whether a data directory belongs to a member. It writes
+// nothing. It returns ErrDamaged or ErrFormat, wrapped, as Start would.
+func Initialized(fs env.FS, path string) (bool, error) {
+	d := dataDir{fs: fs, path: path, wal: fs.PathJoin(path, "wal")}
+	id, err := d.identity()
+	return id != nil, err
 }
 
 // checkEmpty keeps N1: state without a member file is somebody's lost identity.

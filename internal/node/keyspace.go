@@ -124,6 +124,21 @@ func (k *Keyspace) lease(ctx context.Context, id int64, renew bool) (ttl, remain
 	}
 }
 
+// Size is the keyspace's logical size here and its quota, in bytes; a quota below
+// zero is none.
+func (k *Keyspace) Size() (bytes, quota int64) {
+	view, err := k.View()
+	if err != nil {
+		return 0, 0
+	}
+	defer view.Close()
+	quota, err = view.Quota()
+	if err != nil {
+		return 0, 0
+	}
+	return view.LogicalBytes(), quota
+}
+
 // Status is the replica's state after the loop's last turn.
 func (k *Keyspace) Status() KeyspaceStatus { return *k.status.Load() }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type Node struct {
 	peers    *peerBook
 
 	transport *transport.Transport
+	listeners []net.Listener
 
 	// Owned by the loop.
 	host     *shard.Host
@@ -93,17 +95,18 @@ func (n *Node) start(ctx context.Context) (err error) {
 		return err
 	}
 	if known != nil {
-		if err := n.checkIdentity(known); err != nil {
+		if err := n.adopt(known); err != nil {
 			return err
 		}
-		n.identity = *known
 	} else {
 		n.identity = n.newIdentity()
 	}
 	if n.peers, err = openPeerBook(n.dir); err != nil {
 		return err
 	}
-	n.listen()
+	if err := n.listen(); err != nil {
+		return err
+	}
 	if known == nil {
 		if err := n.bootstrap(ctx); err != nil {
 			return err
@@ -267,7 +270,7 @@ func (n *Node) abandon() {
 	if n.transport != nil {
 		n.transport.Close()
 	}
-	for _, l := range n.cfg.PeerListeners {
+	for _, l := range n.listeners {
 		l.Close()
 	}
 	if n.engine != nil {
@@ -292,6 +295,9 @@ func (n *Node) ClusterID() uint64 { return n.identity.Cluster }
 
 // MemberID is this node's id, as etcd's API shows it.
 func (n *Node) MemberID() uint64 { return uint64(n.identity.Node) }
+
+// DiskBytes is what engine and log take on disk.
+func (n *Node) DiskBytes() int64 { return n.engine.Stats().DiskBytes + n.log.log.Stats().Live }
 
 // Level is the feature level that every member has announced.
 func (n *Node) Level() uint32 { return n.level.Load() }

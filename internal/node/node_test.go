@@ -24,19 +24,18 @@ func newCluster(t testing.TB, n int) *cluster {
 	t.Helper()
 	c := &cluster{t: t, nodes: make([]*Node, n)}
 	var members []Member
-	var listeners []net.Listener
 	for i := range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		listeners = append(listeners, l)
+		defer l.Close() // the node opens the port again
 		members = append(members, Member{Name: fmt.Sprintf("n%d", i), PeerURLs: []string{"http://" + l.Addr().String()}})
 	}
 	for i := range n {
 		c.cfgs = append(c.cfgs, Config{
 			Name: members[i].Name, DataDir: t.TempDir(), InitialCluster: members, Token: t.Name(),
-			PeerListeners: []net.Listener{listeners[i]}, Engine: "raft", Engines: []consensus.Engine{raft.Engine},
+			ListenPeer: []string{members[i].PeerURLs[0][len("http://"):]}, Engine: "raft", Engines: []consensus.Engine{raft.Engine},
 			FS: env.OSFS(), Network: env.TCP(), Clock: env.SystemClock(), Seed: env.Seed(),
 		})
 	}
@@ -47,14 +46,6 @@ func (c *cluster) start(i int) {
 	c.t.Helper()
 	cfg := c.cfgs[i]
 	cfg.Seed = env.Seed()
-	if cfg.PeerListeners == nil {
-		l, err := net.Listen("tcp", cfg.self().PeerURLs[0][len("http://"):])
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		cfg.PeerListeners = []net.Listener{l}
-	}
-	c.cfgs[i].PeerListeners = nil
 	n, err := Start(context.Background(), cfg)
 	if err != nil {
 		c.t.Error(err)
