@@ -12,8 +12,11 @@ import (
 	"testing"
 )
 
-// logTailLines is how much of each member's log a failed test prints.
-const logTailLines = 40
+// How much of each member's log a failed test prints.
+const (
+	logTailLines = 25
+	logLineBytes = 400
+)
 
 // Options describe a cluster to create.
 type Options struct {
@@ -150,6 +153,9 @@ func (c *Cluster) logTails(t testing.TB) {
 		}
 		lines := strings.Split(strings.TrimRight(m.Log(), "\n"), "\n")
 		lines = panicAndTail(lines)
+		for i, l := range lines {
+			lines[i] = l[:min(len(l), logLineBytes)]
+		}
 		t.Logf("last lines of %s (%s):\n%s", m.Name, m.ClientAddr, strings.Join(lines, "\n"))
 	}
 }
