@@ -218,6 +218,7 @@ func TestDiallingSomethingElse(t *testing.T) {
 			if err != nil {
 				return
 			}
+			_, _ = io.ReadFull(c, make([]byte, handshakeHeaderBytes))
 			_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
 			c.Close()
 		}()

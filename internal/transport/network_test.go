@@ -20,6 +20,7 @@ type memNetwork struct {
 	conns     []*memConn
 	cut       map[[2]string]bool // what is written from [0] to [1] does not arrive
 	dials     map[[2]string]int
+	dead      map[string]bool // killed: dials no more, until it listens again
 	damage    func(from, to string, b []byte) // may change bytes under way
 }
 
@@ -29,7 +30,7 @@ const memBufferBytes = 64 << 10
 func newMemNetwork() *memNetwork {
 	return &memNetwork{
 		changed: make(chan struct{}), listeners: map[string]*memListener{},
-		cut: map[[2]string]bool{}, dials: map[[2]string]int{},
+		cut: map[[2]string]bool{}, dials: map[[2]string]int{}, dead: map[string]bool{},
 	}
 }
 
@@ -91,6 +92,7 @@ func (h host) Listen(_ context.Context, addr string) (net.Listener, error) {
 	if h.listeners[addr] != nil {
 		return nil, syscall.EADDRINUSE
 	}
+	delete(h.dead, h.name)
 	l := &memListener{n: h.memNetwork, addr: memAddr(addr)}
 	h.listeners[addr] = l
 	return l, nil
@@ -114,12 +116,20 @@ func (l *memListener) Accept() (c net.Conn, err error) {
 func (l *memListener) Close() error {
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
+	l.close()
+	return nil
+}
+
+// close is called with the network's mu held.
+func (l *memListener) close() {
 	l.closed = true
+	for _, c := range l.backlog { // the kernel resets what was not accepted
+		c.closed, c.other.ended = true, syscall.ECONNRESET
+	}
 	if l.n.listeners[string(l.addr)] == l {
 		delete(l.n.listeners, string(l.addr))
 	}
 	l.n.notify()
-	return nil
 }
 
 func (l *memListener) Addr() net.Addr { return l.addr }
@@ -131,6 +141,10 @@ func (h host) Dial(ctx context.Context, addr string) (c net.Conn, err error) {
 	h.dials[[2]string{h.name, to}]++
 	h.mu.Unlock()
 	ok := h.await(func() bool {
+		if h.dead[h.name] {
+			err = syscall.ENETDOWN
+			return true
+		}
 		if h.cut[[2]string{h.name, to}] || h.cut[[2]string{to, h.name}] {
 			return false
 		}
@@ -166,10 +180,16 @@ func (n *memNetwork) setCut(a, b string, cut bool) {
 	n.notify()
 }
 
-// kill does to a host's connections what the kernel does when a process dies.
+// kill does to a host's sockets what the kernel does when a process dies.
 func (n *memNetwork) kill(name string, how error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.dead[name] = true
+	for _, l := range n.listeners {
+		if host, _, _ := net.SplitHostPort(string(l.addr)); host == name {
+			l.close()
+		}
+	}
 	for _, c := range n.conns {
 		if string(c.local) == name {
 			c.closed = true
