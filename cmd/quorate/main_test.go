@@ -103,7 +103,7 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 func fakeDriver() nodeDriver {
 	return nodeDriver{
 		initialized: func(env.FS, *Config) (bool, error) { return os.Getenv("FAKE_STATE") != "", nil },
-		start: func(_ context.Context, c *Config, l *listeners, _ *slog.Logger) (runningNode, error) {
+		start: func(ctx context.Context, c *Config, l *listeners, _ *slog.Logger) (runningNode, error) {
 			if path := os.Getenv("FAKE_CONFIG"); path != "" {
 				raw, err := json.MarshalIndent(c, "", "  ")
 				if err != nil {
@@ -112,6 +112,13 @@ func fakeDriver() nodeDriver {
 				if err := os.WriteFile(path, raw, 0o600); err != nil {
 					return nil, err
 				}
+			}
+			for _, u := range c.ListenPeerURLs {
+				peer, err := env.TCP().Listen(ctx, address(u))
+				if err != nil {
+					return nil, err
+				}
+				l.client = append(l.client, peer)
 			}
 			n := newFakeNode()
 			n.listeners = l

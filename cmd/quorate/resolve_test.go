@@ -55,9 +55,9 @@ func TestDefaultsAreEtcds(t *testing.T) {
 			PingInterval:     2 * time.Hour,
 			PingTimeout:      20 * time.Second,
 		},
-		Heartbeat:       100 * time.Millisecond,
-		Election:        time.Second,
-		Engine:          "raft",
+		Heartbeat: 100 * time.Millisecond,
+		Election:  time.Second,
+		Engine:    "raft",
 	}
 	if diff := cmp.Diff(want, c.Node); diff != "" {
 		t.Error(diff)

@@ -12,7 +12,7 @@ import (
 // parseURLs reads the URLs of one flag and writes them in one form. The error completes
 // a sentence that begins with the flag's name.
 func parseURLs(raw []string) ([]string, error) {
-	out := make([]string, 0, len(raw))
+	var out []string
 	for _, r := range raw {
 		u, err := parseURL(r)
 		if err != nil {
