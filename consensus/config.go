@@ -41,8 +41,10 @@ type Config struct {
 // LogState is what a driver found in a replica's durable log.
 type LogState struct {
 	// Released is the last index that is no longer in the log, ReleasedEpoch its
-	// entry's epoch. An engine that is ahead of its log restarts like a snapshot:
-	// Released is then the applied index and Entries is empty.
+	// entry's epoch. A state that is ahead of its log restarts like a snapshot:
+	// Released is then the applied index, ReleasedEpoch its epoch, and Entries is
+	// empty. Ahead means that the log has no entry at the applied index or one of
+	// another epoch: a crash may also take a truncation that was applied past.
 	Released      Index
 	ReleasedEpoch Epoch
 	// Configuration is the one in force at Released.

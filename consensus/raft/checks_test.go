@@ -50,7 +50,8 @@ func (w *world) checkLogMatching() {
 	}
 }
 
-// checkLeaderCompleteness: what was decided before an epoch is in its leader's log (§5.4).
+// checkLeaderCompleteness: what was decided in an earlier epoch is in a leader's log
+// (§5.4). The epoch that counts is the one of the decision, not the entry's own.
 func (w *world) checkLeaderCompleteness(h *host) {
 	if h.m.role != consensus.Leader {
 		return
@@ -60,7 +61,7 @@ func (w *world) checkLeaderCompleteness(h *host) {
 		if d.Index <= h.view.released.Index {
 			return
 		}
-		if d.Epoch >= h.m.hard.Epoch {
+		if w.since[i-1] >= h.m.hard.Epoch {
 			continue
 		}
 		if e, ok := h.view.entry(d.Index); !ok || !sameEntry(e, d) {

@@ -110,14 +110,21 @@ var handlers = [rowCount][kindCount]handler{
 
 // Step implements consensus.Machine.
 func (m *Machine) Step(msg consensus.Message) error {
-	if err := m.validate(&msg); err != nil {
+	m.stepping = msg // a field and not the argument, which would escape to the heap
+	err := m.step(&m.stepping)
+	m.stepping.Entries, m.stepping.Snapshot = nil, nil
+	return err
+}
+
+func (m *Machine) step(msg *consensus.Message) error {
+	if err := m.validate(msg); err != nil {
 		return err
 	}
-	row := m.row(&msg)
+	row := m.row(msg)
 	if m.coverage != nil {
 		m.coverage[row][msg.Kind]++
 	}
-	return handlers[row][msg.Kind](m, &msg)
+	return handlers[row][msg.Kind](m, msg)
 }
 
 func (m *Machine) row(msg *consensus.Message) int {

@@ -48,6 +48,8 @@ type Machine struct {
 	lead   leadership
 	queue  queue
 	ready  consensus.Ready
+	// stepping is the message that Step works on; it is empty between calls.
+	stepping consensus.Message
 	// coverage counts dispatches if a test asked for it.
 	coverage *Coverage
 }

@@ -3,6 +3,7 @@ package raft
 import (
 	"flag"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/quorate/quorate/consensus"
@@ -18,56 +19,101 @@ var (
 // changes, transfers and reads, checks every property of Raft Figure 3 on the way,
 // and demands progress after healing. A failure prints the seed.
 func TestRandomCluster(t *testing.T) {
+	first, n := uint64(1), *seeds
 	if *seed1 != 0 {
-		runRandom(t, *seed1)
-		return
+		first, n = *seed1, 1
 	}
-	for s := range *seeds {
-		runRandom(t, uint64(s+1))
+	for seed := first; seed < first+uint64(n); seed++ {
+		if err := runRandom(seed); err != nil {
+			t.Fatalf("-raft.seed %d: %v", seed, err)
+		}
 	}
 }
 
+// chaos is a world in which everything that can happen does, in an order drawn
+// from the seed, as often as weights drawn from the seed say: one seed is mostly
+// elections, another mostly traffic.
 type chaos struct {
 	*world
-	next     consensus.ProposalID
-	waiting  map[consensus.ProposalID]consensus.Index // read barriers: what was decided when they started
-	accepted int
-	loss     int // messages lost of 100
-	grief    int // steps of 1000 that are trouble
+	weights []int // of actions
+	total   int
+	loss    int // messages lost of 100
+	hasty   int // unsynced hard states lost to a crash, of 100
+	members bool
+	next    consensus.ProposalID
+	// waiting are the read barriers, with what was decided when they started;
+	// open are the proposals of each host that have no end yet.
+	waiting map[consensus.ProposalID]consensus.Index
+	open    map[consensus.ReplicaID]map[consensus.ProposalID]bool
 }
 
-func runRandom(t *testing.T, seed uint64) {
-	t.Helper()
-	w := newWorld(seed)
-	size := 1 + w.rng.IntN(5)
-	var ids []consensus.ReplicaID
-	for i := range size {
-		ids = append(ids, consensus.ReplicaID(i+1))
-	}
-	for _, id := range ids {
-		w.add(id, voters(ids...))
-	}
-	c := &chaos{
-		world: w, waiting: map[consensus.ProposalID]consensus.Index{},
-		loss: w.rng.IntN(10), grief: 1 + w.rng.IntN(10),
-	}
+// actions are what chaos does; the number is the largest weight drawn.
+var actions = []struct {
+	do  func(*chaos, *host)
+	max int
+}{
+	{(*chaos).network, 800},
+	{(*chaos).disk, 300},
+	{func(c *chaos, h *host) { c.apply(h, 1+c.rng.IntN(5)) }, 100},
+	{(*chaos).client, 200},
+	{func(_ *chaos, h *host) { h.m.Tick() }, 100},
+	{(*chaos).kill, 8},
+	{(*chaos).cutOne, 4},
+	{(*chaos).isolate, 4},
+	{func(c *chaos, _ *host) { clear(c.cut) }, 12},
+	{(*chaos).forget, 12},
+	{(*chaos).reconfigure, 4},
+	{func(_ *chaos, h *host) { _ = h.transfer(0) }, 4},
+	{(*chaos).report, 4},
+}
+
+// runRandom returns what a check or an assertion found.
+func runRandom(seed uint64) (err error) {
+	c := newChaos(seed)
 	step := 0
 	defer func() {
 		if r := recover(); r != nil {
-			t.Fatalf("-raft.seed %d: step %d: %v", seed, step, r)
+			err = fmt.Errorf("step %d: %v", step, r)
 		}
 	}()
 	for ; step < 10000; step++ {
 		c.act()
-		for _, h := range w.hosts {
-			w.pump(h)
+		for _, h := range c.hosts {
+			c.pump(h)
 			c.answers(h)
 		}
 		if step%64 == 0 {
-			w.checkAll()
+			c.checkAll()
 		}
 	}
 	c.heal()
+	return nil
+}
+
+func newChaos(seed uint64) *chaos {
+	c := &chaos{world: newWorld(seed), waiting: map[consensus.ProposalID]consensus.Index{},
+		open: map[consensus.ReplicaID]map[consensus.ProposalID]bool{}}
+	for _, a := range actions {
+		weight := 1 + a.max/2 + c.rng.IntN(a.max/2+1)
+		if a.max < 20 {
+			weight = c.rng.IntN(a.max + 1)
+		}
+		c.weights = append(c.weights, weight)
+		c.total += weight
+	}
+	c.loss, c.hasty, c.members = c.rng.IntN(12), c.rng.IntN(2)*c.rng.IntN(60), c.rng.IntN(2) == 0
+	electionTicks, messageBytes := 3+c.rng.IntN(8), 20+c.rng.IntN(2)*c.rng.IntN(300)
+	c.config = func(cfg *consensus.Config) {
+		cfg.ElectionTicks, cfg.MessageBytes = electionTicks, messageBytes
+	}
+	var ids []consensus.ReplicaID
+	for i := range 1 + c.rng.IntN(5) {
+		ids = append(ids, consensus.ReplicaID(i+1))
+	}
+	for _, id := range ids {
+		c.add(id, voters(ids...))
+	}
+	return c
 }
 
 // act does one random thing.
@@ -79,23 +125,17 @@ func (c *chaos) act() {
 		}
 		return
 	}
-	switch p := c.rng.IntN(1000); {
-	case p < 600:
-		c.network()
-	case p < 780:
-		c.sync(h, 1+c.rng.IntN(3))
-	case p < 850:
-		c.apply(h, 1+c.rng.IntN(5))
-	case p < 960:
-		c.client(h)
-	case p < 1000-c.grief:
-		h.m.Tick()
-	default:
-		c.trouble(h)
+	p := c.rng.IntN(c.total)
+	for k, weight := range c.weights {
+		if p < weight {
+			actions[k].do(c, h)
+			return
+		}
+		p -= weight
 	}
 }
 
-func (c *chaos) network() {
+func (c *chaos) network(*host) {
 	if len(c.net) == 0 {
 		return
 	}
@@ -103,10 +143,13 @@ func (c *chaos) network() {
 	if c.rng.IntN(4) == 0 {
 		k = c.rng.IntN(len(c.net))
 	}
+	if c.net[k].Kind == KindSnapshot && c.rng.IntN(20) > 0 {
+		k = c.rng.IntN(len(c.net)) // states take their time
+	}
 	switch p := c.rng.IntN(100); {
 	case p < c.loss:
 		c.drop(k)
-	case p < c.loss+5 && c.net[k].Kind != KindSnapshot:
+	case p < c.loss+5:
 		c.net = append(c.net, c.net[k]) // duplicate
 	default:
 		if err := c.deliver(k); err != nil && !isNotMember(err) {
@@ -118,73 +161,87 @@ func (c *chaos) network() {
 	}
 }
 
+func (c *chaos) disk(h *host) {
+	if len(h.writes) > 0 && h.writes[0].hard != nil && c.rng.IntN(100) < c.hasty {
+		c.crash(h, 0, 0)
+		clear(c.open[h.id])
+		return
+	}
+	c.sync(h, 1+c.rng.IntN(3))
+}
+
 func (c *chaos) client(h *host) {
 	c.next++
 	if l := c.leader(); l != nil && c.rng.IntN(4) > 0 {
 		h = l // otherwise perhaps one that is deposed and does not know it
 	}
-	switch c.rng.IntN(4) {
-	case 0:
-		if h.read(c.next) == nil {
-			c.waiting[c.next] = consensus.Index(len(c.decided))
+	var err error
+	if c.rng.IntN(4) > 0 {
+		err = h.propose(c.next, fmt.Sprintf("%0*d", 1+c.rng.IntN(80), c.next))
+	} else {
+		err = h.read(c.next)
+		c.waiting[c.next] = consensus.Index(len(c.decided))
+	}
+	if err == nil {
+		if c.open[h.id] == nil {
+			c.open[h.id] = map[consensus.ProposalID]bool{}
 		}
-	default:
-		if h.propose(c.next, fmt.Sprintf("%0*d", 1+c.rng.IntN(80), c.next)) == nil {
-			c.accepted++
-		}
+		c.open[h.id][c.next] = true
 	}
 }
 
-func (c *chaos) trouble(h *host) {
-	switch c.rng.IntN(8) {
-	case 0, 1:
-		survive := c.rng.IntN(len(h.writes) + 1)
-		if c.rng.IntN(2) == 0 {
-			c.flushSome(h)
-		}
-		c.crash(h, survive, c.rng.IntN(3))
-	case 2:
-		o := c.hosts[c.rng.IntN(len(c.hosts))]
-		c.cut[[2]consensus.ReplicaID{h.id, o.id}] = true
-		if c.rng.IntN(2) == 0 {
-			clear(c.cut)
-		}
-	case 3:
-		clear(c.cut)
-	case 4:
-		c.release(h, h.state.Index-min(h.state.Index, consensus.Index(c.rng.IntN(4))))
-	case 5:
-		_ = h.change(0, c.target())
-	case 6:
-		_ = h.transfer(0)
-	case 7:
-		o := c.hosts[c.rng.IntN(len(c.hosts))]
-		h.m.Done(consensus.Done{Peer: o.id, State: consensus.PeerState(1 + c.rng.IntN(2))})
-	}
-}
-
-// flushSome makes the applied state durable before the log is.
-func (c *chaos) flushSome(h *host) {
-	if !c.installing(h) {
+// kill crashes a host; sometimes its applied state is durable before its log is.
+func (c *chaos) kill(h *host) {
+	if c.rng.IntN(2) == 0 && !c.installing(h) {
 		h.flushed = h.state
 	}
+	c.crash(h, c.rng.IntN(len(h.writes)+1), c.rng.IntN(3))
+	clear(c.open[h.id])
 }
 
-// target draws a membership from hosts 1..6; new hosts start empty.
-func (c *chaos) target() consensus.Membership {
-	var m consensus.Membership
+// cutOne cuts one direction between two hosts.
+func (c *chaos) cutOne(h *host) {
+	c.cut[[2]consensus.ReplicaID{h.id, c.hosts[c.rng.IntN(len(c.hosts))].id}] = true
+}
+
+// isolate cuts a host off, often the leader.
+func (c *chaos) isolate(h *host) {
+	if l := c.leader(); l != nil && c.rng.IntN(2) == 0 {
+		h = l
+	}
+	for _, o := range c.hosts {
+		c.cut[[2]consensus.ReplicaID{h.id, o.id}] = true
+		c.cut[[2]consensus.ReplicaID{o.id, h.id}] = true
+	}
+}
+
+func (c *chaos) forget(h *host) {
+	c.release(h, h.state.Index-min(h.state.Index, consensus.Index(c.rng.IntN(4))))
+}
+
+func (c *chaos) report(h *host) {
+	o := c.hosts[c.rng.IntN(len(c.hosts))]
+	h.m.Done(consensus.Done{Peer: o.id, State: consensus.PeerState(1 + c.rng.IntN(2))})
+}
+
+// reconfigure draws a membership from hosts 1..6; new hosts start empty.
+func (c *chaos) reconfigure(h *host) {
+	if !c.members {
+		return
+	}
+	var target consensus.Membership
 	for id := consensus.ReplicaID(1); id <= 6; id++ {
 		switch c.rng.IntN(4) {
 		case 0, 1:
-			m.Voters = append(m.Voters, id)
+			target.Voters = append(target.Voters, id)
 		case 2:
-			m.Learners = append(m.Learners, id)
+			target.Learners = append(target.Learners, id)
 		}
 		if c.host(id) == nil {
 			c.add(id, consensus.Configuration{})
 		}
 	}
-	return m
+	_ = h.change(0, target)
 }
 
 // answers checks that a read barrier covers what was decided before it (C9).
@@ -194,7 +251,50 @@ func (c *chaos) answers(h *host) {
 			c.fault("read %d answered at %d, decided before it: %d", r.ID, r.Index, c.waiting[r.ID])
 		}
 	}
+	c.ends(h)
 	h.reads, h.dropped, h.unknown = nil, nil, nil
+}
+
+// ends checks that what is dropped was never decided, and takes note of ends (C8).
+func (c *chaos) ends(h *host) {
+	end := func(id consensus.ProposalID) {
+		if !c.open[h.id][id] {
+			c.fault("host %v ends proposal %d, which is not open there", h.id, id)
+		}
+		delete(c.open[h.id], id)
+	}
+	for _, r := range h.reads {
+		end(r.ID)
+	}
+	for _, id := range h.unknown {
+		end(id)
+	}
+	for _, id := range h.dropped {
+		end(id)
+		if c.waiting[id] == 0 && c.wasDecided(id) {
+			c.fault("host %v dropped %d, which is decided", h.id, id)
+		}
+	}
+}
+
+func (c *chaos) wasDecided(id consensus.ProposalID) bool {
+	for _, e := range c.decided {
+		if n, err := strconv.Atoi(string(e.Data)); err == nil && consensus.ProposalID(n) == id {
+			return true
+		}
+	}
+	return false
+}
+
+// checkEnds: every proposal was decided or has had another end (C8).
+func (c *chaos) checkEnds() {
+	for _, h := range c.hosts {
+		for id := range c.open[h.id] {
+			if !c.wasDecided(id) {
+				c.fault("proposal %d at host %v never ended", id, h.id)
+			}
+		}
+	}
 }
 
 // heal restarts everybody, lets messages through and demands a decision.
@@ -211,10 +311,7 @@ func (c *chaos) heal() {
 	for round := range 300 {
 		c.settle(1)
 		l := c.leader()
-		if l == nil || round < 60 {
-			continue
-		}
-		if l.propose(1<<40, "last") != nil {
+		if l == nil || round < 60 || l.propose(1<<40, "last") != nil {
 			continue
 		}
 		c.settle(30)
@@ -223,6 +320,10 @@ func (c *chaos) heal() {
 		}
 		c.checkAll()
 		c.checkCaughtUp()
+		for _, h := range c.hosts {
+			c.answers(h)
+		}
+		c.checkEnds()
 		return
 	}
 	c.fault("no progress after healing: %s", c.describe())

@@ -54,12 +54,16 @@ func (m *Machine) onOlderSnapshot(msg *consensus.Message) error {
 // not ahead is ignored, and if the log has the snapshot's entry then everything
 // before it is decided and what follows stays (§7).
 func (m *Machine) takeSnapshot(s *consensus.Snapshot) {
-	if s.Index <= m.commit || m.duty.installing != 0 {
+	if m.duty.installing != 0 {
 		return
 	}
-	if m.log.matches(s.Index, s.Epoch) && !mutant.On(mutant.RaftSnapshotOverNewer) {
-		m.commit = s.Index
-		m.duty.verified = max(m.duty.verified, s.Index)
+	newer := s.Index <= m.commit || m.log.matches(s.Index, s.Epoch)
+	if mutant.On(mutant.RaftSnapshotOverNewer) {
+		newer = false
+	}
+	if newer {
+		m.commit = max(m.commit, s.Index)
+		m.duty.verified = max(m.duty.verified, m.commit)
 		return
 	}
 	if m.role != consensus.Follower {

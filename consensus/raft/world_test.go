@@ -94,6 +94,7 @@ type world struct {
 	config func(*consensus.Config)
 
 	decided []consensus.Entry // by index-1: what anybody has learned
+	since   []consensus.Epoch // by index-1: the epoch in which somebody first learned it
 	leaders map[consensus.Epoch]consensus.ReplicaID
 	onReady func(*host, *consensus.Ready)
 	onFault func(string)
@@ -155,8 +156,8 @@ func (w *world) add(id consensus.ReplicaID, first consensus.Configuration) *host
 func (w *world) start(h *host) {
 	c := w.defaults(h.id)
 	h.view = h.durable.clone()
-	if h.flushed.Index > h.view.last() {
-		// The engine is ahead of the log: restart as from a snapshot.
+	if e, ok := h.view.entry(h.flushed.Index); h.flushed.Index > h.view.released.Index && (!ok || e.Epoch != h.flushed.Epoch) {
+		// The state is ahead of the log, in length or in epoch: restart as from a snapshot.
 		h.view.released, h.view.entries = h.flushed, nil
 		h.durable = h.view.clone()
 	}
@@ -265,6 +266,7 @@ func (w *world) learn(h *host, span consensus.Span) {
 			w.fault("host %v learned %d before anybody learned %d", h.id, i, len(w.decided)+1)
 		case i == consensus.Index(len(w.decided)+1):
 			w.decided = append(w.decided, e)
+			w.since = append(w.since, h.m.hard.Epoch)
 		case !sameEntry(e, w.decided[i-1]):
 			w.fault("host %v learned %v at %d, another replica %v", h.id, e, i, w.decided[i-1])
 		}
@@ -344,7 +346,7 @@ func (w *world) installing(h *host) bool {
 // release cuts the log at or below i, but not above what is flushed and durable.
 func (w *world) release(h *host, i consensus.Index) {
 	h.flushed = h.state
-	i = min(i, h.state.Index, h.durable.last(), h.view.last())
+	i = min(i, h.state.Index, h.m.disk.index) // what is on its way may still truncate
 	if i <= h.durable.released.Index || i <= h.view.released.Index || w.installing(h) {
 		return
 	}
@@ -391,7 +393,7 @@ func (w *world) arrive(msg consensus.Message, ok bool) error {
 // stabilize runs everything in order until nothing is left to do.
 func (w *world) stabilize() {
 	for range 10000 {
-		busy := len(w.net) > 0
+		busy := false
 		for _, h := range w.hosts {
 			if h.m == nil {
 				continue
@@ -402,6 +404,7 @@ func (w *world) stabilize() {
 			w.apply(h, 1<<30)
 			w.pump(h)
 		}
+		busy = busy || len(w.net) > 0
 		for range len(w.net) {
 			if err := w.deliver(0); err != nil && !isNotMember(err) {
 				w.fault("refused: %v", err)
