@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,37 +38,54 @@ func (s *spawner) close() { close(s.work) }
 type childProcess struct {
 	cmd     *exec.Cmd
 	stdin   io.Closer
+	stdout  *bufio.Reader
 	logPath string
 	log     *os.File
 }
 
-// start runs cmd with its output in the log file.
+// start runs cmd with its standard error in the log file.
 func (s *spawner) start(cmd *exec.Cmd, logPath string) (*childProcess, error) {
 	log, err := os.OpenFile(logPath, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("its log %s cannot be written: %w", logPath, reason(err))
 	}
-	cmd.Stdout, cmd.Stderr = log, log
-	stdin, err := cmd.StdinPipe()
+	cmd.Stderr = log
+	cmd.SysProcAttr = endsWithUs()
+	stdin, inErr := cmd.StdinPipe()
+	stdout, outErr := cmd.StdoutPipe()
+	err = errors.Join(inErr, outErr)
+	if err == nil {
+		done := make(chan error)
+		s.work <- func() { done <- cmd.Start() }
+		err = <-done
+	}
 	if err != nil {
 		log.Close()
 		return nil, err
 	}
-	cmd.SysProcAttr = endsWithUs()
-	done := make(chan error)
-	s.work <- func() { done <- cmd.Start() }
-	if err := <-done; err != nil {
-		log.Close()
-		return nil, err
+	return &childProcess{cmd: cmd, stdin: stdin, stdout: bufio.NewReader(stdout), logPath: logPath, log: log}, nil
+}
+
+// awaitReady reads what the process prints until it says that it is ready, or ends
+// without. It comes before wait, which closes the pipe.
+func (p *childProcess) awaitReady() bool {
+	for {
+		line, err := p.stdout.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		if strings.TrimSpace(line) == readyLine {
+			return true
+		}
 	}
-	return &childProcess{cmd: cmd, stdin: stdin, logPath: logPath, log: log}, nil
 }
 
 func (p *childProcess) pid() int { return p.cmd.Process.Pid }
 
 // wait returns when the process is gone. It is called once.
 func (p *childProcess) wait() {
-	_ = p.cmd.Wait() // the outcome is in ProcessState
+	_, _ = io.Copy(io.Discard, p.stdout) // until the process is gone
+	_ = p.cmd.Wait()                     // the outcome is in ProcessState
 	p.log.Close()
 }
 

@@ -87,9 +87,9 @@ type serveConfig struct {
 	Log  logConfig
 	// ShutdownTimeout bounds the time between the request to stop and the end.
 	ShutdownTimeout time.Duration
-	// StopWithStdin stops the node when standard input ends: the sign that whoever
-	// started it is gone.
-	StopWithStdin bool
+	// Supervised lets a parent process follow the node: it prints readyLine when it is
+	// ready, and it stops when standard input ends, which is when the parent is gone.
+	Supervised bool
 }
 
 // logConfig says what is logged, how and where to.

@@ -65,7 +65,7 @@ var retiredKeys = []string{
 }
 
 // notInFile are flags that are about one command line.
-var notInFile = []string{flagConfigFile, flagVersion, flagStopWithStdin}
+var notInFile = []string{flagConfigFile, flagVersion, flagSupervised}
 
 // configFile reads one file into settings.
 type configFile struct {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -159,7 +157,6 @@ func (d *devCluster) run(ctx context.Context, p *process) (err error) {
 			cmd.Env = withoutOurVariables(p.environ)
 			return cmd
 		},
-		Probe:        probeHealth(env.TCP()),
 		RestartDelay: devRestartDelay,
 		StartTimeout: devStartTimeout,
 		StopTimeout:  devStopTimeout,
@@ -219,7 +216,7 @@ func (d *devCluster) arguments(n *devNode) []string {
 		"--engine", d.engine,
 		"--log-format", formatConsole,
 		"--shutdown-timeout", devShutdownTimeout.String(),
-		"--" + flagStopWithStdin,
+		"--" + flagSupervised,
 	}
 }
 
@@ -256,32 +253,6 @@ func (d *devCluster) announce(p *process, took time.Duration) {
 	fmt.Fprintf(&b, "  kill -9 %-9d # %s dies and is back after %d s\n", d.nodes[0].PID, d.nodes[0].Name, int(devRestartDelay.Seconds()))
 	b.WriteString("\nCtrl-C stops all nodes.\n")
 	fmt.Fprint(p.stdout, b.String())
-}
-
-// probeHealth returns a probe that asks a node's /health, which says yes once the node
-// has a leader.
-func probeHealth(network env.Network) func(context.Context, *devNode) bool {
-	client := &http.Client{
-		Timeout: devProbeTimeout,
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-				return network.Dial(ctx, addr)
-			},
-		},
-	}
-	return func(ctx context.Context, n *devNode) bool {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, n.ClientURL+"/health", nil)
-		if err != nil {
-			return false
-		}
-		response, err := client.Do(request)
-		if err != nil {
-			return false
-		}
-		defer response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	}
 }
 
 // nodePaths fills in where a node keeps what.

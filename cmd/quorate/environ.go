@@ -49,7 +49,7 @@ func (e environment) lookup(flag string) (variable, value string, ok bool) {
 
 // notFromEnvironment are flags that a variable cannot set: they are about one command
 // line.
-var notFromEnvironment = []string{flagVersion, flagStopWithStdin}
+var notFromEnvironment = []string{flagVersion, flagSupervised}
 
 // apply sets each flag that has a variable and was not given as a flag. It returns a
 // warning for each variable that does not count.

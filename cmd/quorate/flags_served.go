@@ -38,14 +38,14 @@ var servedFlags = []flagSpec{
 }
 
 const (
-	flagConfigFile    = "config-file"
-	flagVersion       = "version"
-	flagStopWithStdin = "stop-with-stdin"
+	flagConfigFile = "config-file"
+	flagVersion    = "version"
+	flagSupervised = "supervised"
 )
 
 // ownFlags are not etcd's.
 var ownFlags = []flagSpec{
 	{name: "engine", preset: engines[0].Name, choices: engineNames(), note: "consensus engine of new shards"},
 	{name: "shutdown-timeout", kind: duration, preset: "10s", note: "longest time between SIGTERM and the end"},
-	{name: flagStopWithStdin, kind: boolean, preset: "false", note: "stop when standard input ends"},
+	{name: flagSupervised, kind: boolean, preset: "false", note: "print \"ready\" when it is, and stop when standard input ends"},
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -10,7 +9,7 @@ import (
 )
 
 // fleet keeps a set of child processes running. One goroutine, the caller of run, owns
-// all its state; what waits for a child, a probe or a delay only sends events to it.
+// all its state; what waits for a child or a delay only sends events to it.
 type fleet struct {
 	fleetConfig
 	children []*child // one per node, in the same order
@@ -22,10 +21,8 @@ type fleet struct {
 
 type fleetConfig struct {
 	Nodes []*devNode
-	// Command returns the command that runs a node; the fleet adds its streams.
+	// Command returns the command that runs a node, supervised; the fleet adds its streams.
 	Command func(*devNode) *exec.Cmd
-	// Probe reports whether a node serves.
-	Probe func(context.Context, *devNode) bool
 	// RestartDelay is the time between a death and the next start; it doubles with each
 	// death before the node served, up to restartDoublingsMax times.
 	RestartDelay time.Duration
@@ -36,10 +33,7 @@ type fleetConfig struct {
 	Report func(format string, args ...any)
 }
 
-const (
-	restartDoublingsMax = 4
-	probeInterval       = 25 * time.Millisecond
-)
+const restartDoublingsMax = 4
 
 // child is one node's process, or the wait for the next one.
 type child struct {
@@ -55,7 +49,7 @@ type eventKind uint8
 
 const (
 	eventExited eventKind = iota // the process is gone
-	eventServes                  // the probe succeeded
+	eventServes                  // it said that it is ready
 	eventDue                     // time to start it again
 )
 
@@ -163,37 +157,21 @@ func (f *fleet) restartLater(c *child) time.Duration {
 	return delay
 }
 
-// launch starts a node's process, and what watches it.
+// launch starts a node's process, and what waits for it.
 func (f *fleet) launch(c *child) error {
 	p, err := f.spawner.start(f.Command(c.node), c.node.Log)
 	if err != nil {
 		return fmt.Errorf("%s cannot be started: %w", c.node.Name, err)
 	}
 	c.process, c.node.PID = p, p.pid()
-	alive, died := context.WithCancel(context.Background())
 	go func() {
+		if p.awaitReady() {
+			f.send(fleetEvent{kind: eventServes, child: c, process: p})
+		}
 		p.wait()
-		died()
 		f.send(fleetEvent{kind: eventExited, child: c, process: p})
 	}()
-	go f.watch(alive, c, p)
 	return nil
-}
-
-// watch waits until the process serves or dies.
-func (f *fleet) watch(alive context.Context, c *child, p *childProcess) {
-	tick := time.NewTicker(probeInterval)
-	defer tick.Stop()
-	for !f.Probe(alive, c.node) {
-		select {
-		case <-alive.Done():
-			return
-		case <-tick.C:
-		}
-	}
-	if !errors.Is(alive.Err(), context.Canceled) {
-		f.send(fleetEvent{kind: eventServes, child: c, process: p})
-	}
 }
 
 func (f *fleet) send(e fleetEvent) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,12 +14,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/quorate/quorate/internal/env"
 )
 
-// testFleet is a fleet of fake nodes: the real program and supervisor, a node that only
-// answers /health.
+// testFleet is a fleet of fake nodes: the real program and supervisor around a node that
+// does nothing.
 type testFleet struct {
 	*fleet
 	stop  context.CancelFunc
@@ -35,7 +34,6 @@ func newTestFleet(t *testing.T, nodes int, change func(*fleetConfig)) *testFleet
 	base := freePorts(t)
 	config := fleetConfig{
 		Command:      fakeCommand,
-		Probe:        probeHealth(env.TCP()),
 		RestartDelay: 50 * time.Millisecond,
 		StartTimeout: 10 * time.Second,
 		StopTimeout:  5 * time.Second,
@@ -66,7 +64,7 @@ func newTestFleet(t *testing.T, nodes int, change func(*fleetConfig)) *testFleet
 func fakeCommand(n *devNode) *exec.Cmd {
 	return exec.Command("quorate", "serve", "--name", n.Name, "--data-dir", n.DataDir, "--log-format", "console",
 		"--listen-client-urls", n.ClientURL, "--advertise-client-urls", n.ClientURL,
-		"--listen-peer-urls", n.PeerURL, "--initial-advertise-peer-urls", n.PeerURL, "--stop-with-stdin")
+		"--listen-peer-urls", n.PeerURL, "--initial-advertise-peer-urls", n.PeerURL, "--supervised")
 }
 
 func (f *testFleet) start(t *testing.T) {
@@ -188,11 +186,17 @@ func TestFleetKillsTheStuck(t *testing.T) {
 func TestFleetIsLate(t *testing.T) {
 	t.Parallel()
 	f := newTestFleet(t, 2, func(c *fleetConfig) {
-		c.StartTimeout = 100 * time.Millisecond
-		c.Probe = func(_ context.Context, n *devNode) bool { return n.Name == "node1" }
+		c.StartTimeout = time.Second
+		c.Command = func(n *devNode) *exec.Cmd {
+			cmd := fakeCommand(n)
+			if n.Name == "node2" {
+				cmd.Env = append(os.Environ(), "FAKE_NEVER_READY=1")
+			}
+			return cmd
+		}
 	})
 	err := f.run(t.Context(), nil)
-	if want := "after 100ms these nodes are not ready, see their logs: node2 (" + f.Nodes[1].Log + ")"; err == nil || err.Error() != want {
+	if want := "after 1s these nodes are not ready, see their logs: node2 (" + f.Nodes[1].Log + ")"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	for _, n := range f.Nodes {
@@ -244,11 +248,15 @@ func TestNodeEndsWithStdin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for probe := probeHealth(env.TCP()); !probe(t.Context(), n); {
-		time.Sleep(10 * time.Millisecond) // until it serves
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != readyLine+"\n" {
+		t.Errorf("%q, %v", line, err)
 	}
 	stdin.Close()
 	if err := cmd.Wait(); err != nil {

@@ -53,9 +53,12 @@ func signalCode(s os.Signal) int {
 	return exitFailed
 }
 
+// readyLine is what a supervised node prints when it is ready.
+const readyLine = "ready"
+
 // supervise accompanies a running node to its end, which is when stop ends or the node
 // fails.
-func (p *process) supervise(stop context.Context, node runningNode, timeout time.Duration, log *slog.Logger) error {
+func (p *process) supervise(stop context.Context, node runningNode, c *serveConfig, log *slog.Logger) error {
 	manager := serviceManager{socket: p.getenv("NOTIFY_SOCKET")}
 	ready := node.Ready()
 	for {
@@ -63,6 +66,9 @@ func (p *process) supervise(stop context.Context, node runningNode, timeout time
 		case <-ready:
 			ready = nil
 			log.Info("ready to serve client requests")
+			if c.Supervised {
+				fmt.Fprintln(p.stdout, readyLine)
+			}
 			if err := manager.notify("READY=1"); err != nil {
 				log.Warn("the service manager cannot be told", "error", err.Error())
 			}
@@ -70,9 +76,9 @@ func (p *process) supervise(stop context.Context, node runningNode, timeout time
 			_ = node.Close(context.WithoutCancel(stop)) // err says more
 			return err
 		case <-stop.Done():
-			log.Info("stopping", "reason", context.Cause(stop).Error(), "timeout", timeout)
+			log.Info("stopping", "reason", context.Cause(stop).Error(), "timeout", c.ShutdownTimeout)
 			_ = manager.notify("STOPPING=1")
-			return shutdown(context.WithoutCancel(stop), node, timeout, log)
+			return shutdown(context.WithoutCancel(stop), node, c.ShutdownTimeout, log)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func TestStopInOrder(t *testing.T) {
 	var log bytes.Buffer
 	stop, release := p.untilStopped(t.Context(), nil)
 	defer release()
-	err := p.supervise(stop, node, time.Second, slog.New(newLogHandler(&log, slog.LevelInfo, false)))
+	err := p.supervise(stop, node, &serveConfig{ShutdownTimeout: time.Second}, slog.New(newLogHandler(&log, slog.LevelInfo, false)))
 	if err != nil || node.String() != "handover drain close" {
 		t.Errorf("%v, %s", err, node)
 	}
@@ -77,7 +77,7 @@ func TestNodeFails(t *testing.T) {
 	node := newFakeNode()
 	broken := errors.New("disk broken")
 	node.failed <- broken
-	err := p.supervise(t.Context(), node, time.Second, discardLog())
+	err := p.supervise(t.Context(), node, &serveConfig{ShutdownTimeout: time.Second}, discardLog())
 	if !errors.Is(err, broken) || node.String() != "close" {
 		t.Errorf("%v, %s", err, node)
 	}

@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"regexp"
 	"strconv"
@@ -24,7 +22,7 @@ import (
 	"github.com/quorate/quorate/internal/env"
 )
 
-// fakeMain is the real program around a node that only answers /health.
+// fakeMain is the real program around a node that does nothing.
 func fakeMain() {
 	p := newProcess()
 	p.node = fakeDriver()
@@ -99,7 +97,8 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // fakeDriver makes nodes that write their Config to $FAKE_CONFIG. $FAKE_STATE says that
-// the data directory has state, $FAKE_FAILURE is why the node ends by itself.
+// the data directory has state, $FAKE_FAILURE is why the node ends by itself, and
+// $FAKE_NEVER_READY keeps it from being ready.
 func fakeDriver() nodeDriver {
 	return nodeDriver{
 		initialized: func(env.FS, *Config) (bool, error) { return os.Getenv("FAKE_STATE") != "", nil },
@@ -126,10 +125,9 @@ func fakeDriver() nodeDriver {
 				n.failed <- errors.New(why)
 				return n, nil
 			}
-			mux := http.NewServeMux()
-			mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") })
-			go http.Serve(l.client[0], mux)
-			close(n.ready)
+			if os.Getenv("FAKE_NEVER_READY") == "" {
+				close(n.ready)
+			}
 			return n, nil
 		},
 	}

@@ -40,7 +40,7 @@ func resolve(s *settings) (*serveConfig, error) {
 	}
 	c := &serveConfig{
 		ShutdownTimeout: s.duration("shutdown-timeout"),
-		StopWithStdin:   s.boolean(flagStopWithStdin),
+		Supervised:      s.boolean(flagSupervised),
 	}
 	if c.ShutdownTimeout <= 0 {
 		return nil, fmt.Errorf("%s must be longer than 0s", s.where("shutdown-timeout"))

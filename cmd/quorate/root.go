@@ -160,7 +160,7 @@ func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Name != flagStopWithStdin {
+		if f.Name != flagSupervised {
 			names = append(names, f.Name)
 		}
 	})

@@ -62,7 +62,7 @@ func addFlags(flags *pflag.FlagSet, table flagTable) {
 	for _, name := range table.names() {
 		spec := table[name]
 		f := flags.VarPF(&flagValue{spec: spec, text: spec.preset}, name, "", spec.note)
-		f.Hidden = spec.status != served || name == flagStopWithStdin
+		f.Hidden = spec.status != served || name == flagSupervised
 		if spec.kind == boolean {
 			f.NoOptDefVal = "true"
 		}
@@ -152,7 +152,7 @@ func (p *process) serve(ctx context.Context, c *serveConfig, warnings []string) 
 	defer stopReopening()
 
 	var stdin <-chan string
-	if c.StopWithStdin {
+	if c.Supervised {
 		stdin = p.stdinEnd()
 	}
 	stop, release := p.untilStopped(ctx, stdin)
@@ -169,7 +169,7 @@ func (p *process) serve(ctx context.Context, c *serveConfig, warnings []string) 
 	case err != nil:
 		return err
 	}
-	return p.supervise(stop, node, c.ShutdownTimeout, log)
+	return p.supervise(stop, node, c, log)
 }
 
 func logBanner(log *slog.Logger, c *Config) {

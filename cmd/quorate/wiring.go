@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 
@@ -122,13 +123,23 @@ func serverConfig(c *Config) server.Config {
 	return server.Config{
 		Limits:          server.Limits{RequestBytesMax: c.RequestBytesMax, TxnOpsMax: c.TxnOpsMax},
 		ElectionTimeout: c.Election,
-		Keepalive: server.Keepalive{
-			MinTime: c.Clients.PingMin, Interval: c.Clients.PingInterval, Timeout: c.Clients.PingTimeout,
-		},
+		Keepalive:       keepalive(&c.Clients),
 		ConcurrentStreamsMax: c.Clients.StreamsMax,
 		ProgressInterval:     c.Clients.ProgressInterval,
 		Build:                server.BuildInfo{Version: readBuild().Version, Revision: readBuild().Commit},
 	}
+}
+
+// keepalive writes "off" as the server reads it: its zeros are defaults.
+func keepalive(c *Clients) server.Keepalive {
+	k := server.Keepalive{MinTime: c.PingMin, Interval: c.PingInterval, Timeout: c.PingTimeout}
+	if k.MinTime == 0 {
+		k.MinTime = 1
+	}
+	if k.Interval == 0 || k.Timeout == 0 {
+		k.Interval, k.Timeout = math.MaxInt64, math.MaxInt64 // gRPC's infinity
+	}
+	return k
 }
 
 // servingNode is a node with its server: what `serve` runs.
