@@ -127,10 +127,16 @@ func listValues(l protoreflect.List) []protoreflect.Value {
 }
 
 // sortValues orders a list that has no order of its own: byte strings by
-// content, leases by their id on the server under test.
+// content, members by name, leases by their id on the server under test.
 func sortValues(fd protoreflect.FieldDescriptor, values []protoreflect.Value, id func(int64) int64) {
 	if fd.Kind() == protoreflect.BytesKind {
 		slices.SortFunc(values, func(a, b protoreflect.Value) int { return bytes.Compare(a.Bytes(), b.Bytes()) })
+		return
+	}
+	if name := fd.Message().Fields().ByName("name"); name != nil {
+		slices.SortFunc(values, func(a, b protoreflect.Value) int {
+			return cmp.Compare(a.Message().Get(name).String(), b.Message().Get(name).String())
+		})
 		return
 	}
 	key := fd.Message().Fields().ByName("ID")

@@ -14,7 +14,7 @@ import (
 
 var (
 	requestsFlag = cluster.IntFlag("requests", "E2E_REQUESTS", 5000, "length of the differential run; 50000 is the full one")
-	membersFlag  = cluster.IntFlag("members", "E2E_MEMBERS", 1, "members of the cluster under test")
+	membersFlag  = cluster.IntFlag("members", "E2E_MEMBERS", 1, "members of each cluster; requests go to one of them, drawn from the seed")
 	shrinkFlag   = flag.Duration("shrink", 0, "how long to look for a shorter failing run")
 )
 
@@ -30,7 +30,7 @@ func startPair(t testing.TB, members int) pair {
 	t.Helper()
 	name := "m" // member names are compared, so they must be the same
 	return pair{
-		reference: cluster.Start(t, cluster.Options{Binary: cluster.Etcd(t), Name: name}),
+		reference: cluster.Start(t, cluster.Options{Binary: cluster.Etcd(t), Name: name, Members: members}),
 		tested:    cluster.Start(t, cluster.Options{Binary: cluster.ServerUnderTest(t), Name: name, Members: members}),
 	}
 }

@@ -34,6 +34,8 @@ var notCompared = []exception{
 	{"etcdserverpb.Member.peerURLs", sameLength, "the two servers listen on different ports"},
 	{"etcdserverpb.Member.clientURLs", sameLength, "the two servers listen on different ports"},
 
+	{"etcdserverpb.MemberListResponse.members", asSet, "ordered by id"},
+
 	{"etcdserverpb.StatusResponse.version", samePresence, "each server's own version"},
 	{"etcdserverpb.StatusResponse.storageVersion", ignored, "set by etcd some time after the start"},
 	{"etcdserverpb.StatusResponse.leader", samePresence, "a member id"},

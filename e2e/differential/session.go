@@ -10,7 +10,7 @@ import (
 // pair is the two clusters of a run.
 type pair struct {
 	reference, tested *cluster.Cluster
-	member            int // of the tested cluster, to which requests go
+	member            int // of each cluster, to which requests go
 }
 
 // session is one run over a pair: a runner, a generator and what was done.
@@ -22,7 +22,7 @@ type session struct {
 }
 
 func newSession(ctx context.Context, p pair, seed uint64) (*session, error) {
-	reference, err := newSide("reference", p.reference, 0)
+	reference, err := newSide("reference", p.reference, p.member)
 	if err != nil {
 		return nil, err
 	}
