@@ -62,24 +62,31 @@ func wait(ctx context.Context, d, floor time.Duration, kick <-chan struct{}) {
 	}
 }
 
-// limiter lets one event through per interval and counts those it held back.
+// limiter keeps log lines about a lasting problem rare: a line that says something new
+// passes, up to burst of them per interval; the same again passes once per interval.
 type limiter struct {
-	last  time.Duration
-	began bool
-	held  int
+	burst int // zero: one
+
+	text  string // of the last line that passed
+	since time.Duration
+	used  int // lines that passed since then; zero: none yet
+	held  int // lines held back since the last that passed
 }
 
-// limiterInterval is the least time between two log lines of one kind.
+// limiterInterval is the least time between two equal log lines.
 const limiterInterval = time.Minute
 
-// allow reports whether an event may pass now, and how many were held back before it.
-func (l *limiter) allow(clock env.Clock) (held int, ok bool) {
+// allow reports whether a line may pass now, and how many were held back before it.
+func (l *limiter) allow(clock env.Clock, text string) (held int, ok bool) {
 	now := clock.Monotonic()
-	if l.began && now-l.last < limiterInterval {
+	if l.used == 0 || now-l.since >= limiterInterval {
+		l.since, l.used = now, 0
+	} else if l.used >= max(l.burst, 1) || text == l.text {
 		l.held++
 		return 0, false
 	}
 	held = l.held
-	l.last, l.began, l.held = now, true, 0
+	l.text, l.held = text, 0
+	l.used++
 	return held, true
 }

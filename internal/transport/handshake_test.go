@@ -80,8 +80,8 @@ func TestRefusals(t *testing.T) {
 				if strings.HasPrefix(a.take(), "up") {
 					t.Error("the refused peer was told as up")
 				}
-				if got := lines.matching("level=WARN"); got != nil {
-					t.Error(got)
+				if p := b.Stats().Problem; c.reason != ReasonIncarnation && p != "a: "+c.want {
+					t.Errorf("problem shown by b: %q", p)
 				}
 				if got := lines.matching("WARN peer connection refused peer="); len(got) < 1 || len(got) > 2 {
 					t.Errorf("log lines: %q", got)

@@ -20,7 +20,7 @@ type memNetwork struct {
 	conns     []*memConn
 	cut       map[[2]string]bool // what is written from [0] to [1] does not arrive
 	dials     map[[2]string]int
-	dead      map[string]bool // killed: dials no more, until it listens again
+	dead      map[string]bool                 // killed: dials no more, until it listens again
 	damage    func(from, to string, b []byte) // may change bytes under way
 }
 

@@ -153,7 +153,7 @@ func (p *peer) note(what string, err error) {
 		n.limiter = limiter{}
 	}
 	n.text, n.refused = text, isRefusal
-	held, ok := n.allow(p.t.config.Clock)
+	held, ok := n.allow(p.t.config.Clock, text)
 	n.Unlock()
 	if !ok {
 		return

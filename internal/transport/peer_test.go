@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/quorate/quorate/internal/env"
 )
 
 // pair starts two connected nodes, a and b, and ends them with the test.
@@ -371,4 +373,26 @@ func TestRTTEstimate(t *testing.T) {
 	if got := time.Duration(c.rtt.Load()); got != 9*time.Millisecond {
 		t.Errorf("RTT %v", got)
 	}
+}
+
+// Goal: log lines stay rare, and nothing new is hidden. Method: equal and different lines
+// within and across intervals.
+func TestLimiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := env.SystemClock()
+		l := limiter{burst: 2}
+		for i, c := range []struct {
+			text string
+			ok   bool
+			held int
+		}{{"a", true, 0}, {"a", false, 0}, {"b", true, 1}, {"c", false, 0}, {"d", false, 0}} {
+			if held, ok := l.allow(clock, c.text); ok != c.ok || held != c.held {
+				t.Errorf("line %d, %q: %d held, %v", i, c.text, held, ok)
+			}
+		}
+		time.Sleep(limiterInterval)
+		if held, ok := l.allow(clock, "b"); !ok || held != 2 {
+			t.Errorf("after an interval: %d held, %v", held, ok)
+		}
+	})
 }

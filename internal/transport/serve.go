@@ -374,12 +374,14 @@ func classify(err error) inboundEnd {
 	return endSilent
 }
 
-// logStranger logs about connections from who knows where: one line a minute.
+// logStranger keeps and logs a problem with who knows whom.
 func (t *Transport) logStranger(what string, err error, addr net.Addr) {
+	text := err.Error()
 	t.mu.Lock()
-	held, ok := t.strangers.allow(t.config.Clock)
+	t.mu.problem = fmt.Sprintf("%v: %s", addr, text)
+	held, ok := t.mu.strangers.allow(t.config.Clock, text)
 	t.mu.Unlock()
 	if ok {
-		t.log.Warn(what, "address", addr.String(), "reason", err.Error(), "suppressed", held)
+		t.log.Warn(what, "address", addr.String(), "reason", text, "suppressed", held)
 	}
 }

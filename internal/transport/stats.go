@@ -54,6 +54,8 @@ type Stats struct {
 	Inbound    int // live inbound connections now
 	Handshakes int // inbound connections that are not live yet
 
+	Problem string // the last with an inbound connection, and its address; empty: none
+
 	Refused      uint64 // inbound connections refused in the handshake
 	Evicted      uint64 // inbound connections that made room for newer ones
 	Malformed    uint64 // inbound connections closed because of what they sent
@@ -100,6 +102,7 @@ func (t *Transport) Stats() Stats {
 	}
 	t.mu.Lock()
 	s.Inbound, s.Handshakes = len(t.mu.inbound), t.mu.handshakes.conns.Len()
+	s.Problem = t.mu.problem
 	t.mu.Unlock()
 	for _, p := range t.sortedPeers() {
 		s.Peers = append(s.Peers, p.stats())

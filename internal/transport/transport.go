@@ -71,13 +71,14 @@ type Transport struct {
 		listeners  map[net.Listener]struct{}
 		inbound    map[inboundKey]*inbound // live connections
 		counters   map[NodeID]*peerCounters
+		strangers  limiter    // of log lines about inbound connections
+		problem    string     // the last of them
 		handshakes handshakes // connections that are not live yet
 	}
 
 	snapshotsOut chan struct{} // a token per stream being sent
 	snapshotsIn  atomic.Int64  // streams being received
 	counters     transportCounters
-	strangers    limiter // log lines about refused inbound connections
 }
 
 // New returns a transport that neither listens nor dials yet.
@@ -94,6 +95,7 @@ func New(config Config) *Transport {
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.mu.listeners = make(map[net.Listener]struct{})
+	t.mu.strangers.burst = 10
 	t.mu.counters = make(map[NodeID]*peerCounters)
 	t.mu.inbound = make(map[inboundKey]*inbound)
 	t.snapshotsOut = make(chan struct{}, t.limits.SnapshotsOut)
