@@ -121,9 +121,9 @@ const commandOverheadBytes = 512 << 10
 
 func serverConfig(c *Config) server.Config {
 	return server.Config{
-		Limits:          server.Limits{RequestBytesMax: c.RequestBytesMax, TxnOpsMax: c.TxnOpsMax},
-		ElectionTimeout: c.Election,
-		Keepalive:       keepalive(&c.Clients),
+		Limits:               server.Limits{RequestBytesMax: c.RequestBytesMax, TxnOpsMax: c.TxnOpsMax},
+		ElectionTimeout:      c.Election,
+		Keepalive:            keepalive(&c.Clients),
 		ConcurrentStreamsMax: c.Clients.StreamsMax,
 		ProgressInterval:     c.Clients.ProgressInterval,
 		Build:                server.BuildInfo{Version: readBuild().Version, Revision: readBuild().Commit},
