@@ -295,7 +295,7 @@ func TestCheckPerf(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Binary: cluster.ServerUnderTest(t), Members: 3})
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	out, err := newCtl(t, c.Members...).command(ctx, "check", "perf", "--load=s", "--command-timeout=120s").CombinedOutput()
+	out, err := newCtl(t, c.Members...).command(ctx, "check", "perf", "--load=s", "--command-timeout=120s").Output() // the progress bar goes to stderr
 	t.Logf("%s", out)
 	if err != nil || !strings.Contains(string(out), "PASS") || strings.Contains(string(out), "FAIL") {
 		t.Errorf("check perf: %v", err)

@@ -21,78 +21,82 @@ func unanswered(client int, key, value string, call, ret int) *operation {
 	return &operation{client: client, kind: put, key: key, value: value, call: at(call), ret: at(ret), err: errNoAnswer}
 }
 
+// ruleCases are histories as clients and watch saw them, and the complaint
+// that they must lead to.
+var ruleCases = []struct {
+	name   string
+	ops    []*operation
+	events []event
+	want   string
+}{
+	{
+		name:   "a good history",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 2), write(2, "a", "2", 2, 3, 3), readOp(1, "a", "2", 4, 5, 3, 3)},
+		events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "2", revision: 3}},
+	},
+	{
+		name:   "lost write",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 2)},
+		events: []event{{key: "a", value: "x", revision: 2}},
+		want:   "acknowledged write is lost",
+	},
+	{
+		name:   "write nobody made",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 2)},
+		events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "9", revision: 3}},
+		want:   "nobody wrote 9",
+	},
+	{
+		name:   "write applied twice",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 2)},
+		events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "1", revision: 3}},
+		want:   "written twice",
+	},
+	{
+		name:   "other revision than acknowledged",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 3)},
+		events: []event{{key: "b", value: "0", revision: 2}, {key: "a", value: "1", revision: 2}},
+		want:   "but the watch says",
+	},
+	{
+		name:   "write without answer that happened",
+		ops:    []*operation{unanswered(1, "a", "1", 0, 1), readOp(2, "a", "1", 8, 9, 2, 2)},
+		events: []event{{key: "a", value: "1", revision: 2, seen: 5e6}},
+	},
+	{
+		name: "write without answer that did not happen",
+		ops:  []*operation{unanswered(1, "a", "1", 0, 1), readOp(2, "a", "", 8, 9, 0, 1)},
+	},
+	{
+		name:   "revision goes back in real time",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 3), write(2, "b", "2", 2, 3, 2)},
+		events: []event{{key: "b", value: "2", revision: 2}, {key: "a", value: "1", revision: 3}},
+		want:   "revision goes back",
+	},
+	{
+		name:   "stale header of a read",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 2), readOp(2, "b", "", 2, 3, 0, 1)},
+		events: []event{{key: "a", value: "1", revision: 2}},
+		want:   "revision goes back",
+	},
+	{
+		name:   "stale read",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 2), write(1, "a", "2", 2, 3, 3), readOp(2, "a", "1", 4, 5, 2, 3)},
+		events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "2", revision: 3}},
+		want:   "not linearizable (revisions ignored: true)",
+	},
+	{
+		name:   "gap in the watch",
+		ops:    []*operation{write(1, "a", "1", 0, 1, 2), write(1, "a", "3", 2, 3, 4)},
+		events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "3", revision: 4}},
+		want:   "shows revision 4 where 3 should be",
+	},
+}
+
 // Goal: each rule finds the fault it is there for and accepts what is right.
 // Method: hand-made histories; want names part of the complaint.
 func TestRules(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		ops    []*operation
-		events []event
-		want   string
-	}{
-		{
-			name:   "a good history",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 2), write(2, "a", "2", 2, 3, 3), readOp(1, "a", "2", 4, 5, 3, 3)},
-			events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "2", revision: 3}},
-		},
-		{
-			name:   "lost write",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 2)},
-			events: []event{{key: "a", value: "x", revision: 2}},
-			want:   "acknowledged write is lost",
-		},
-		{
-			name:   "write nobody made",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 2)},
-			events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "9", revision: 3}},
-			want:   "nobody wrote 9",
-		},
-		{
-			name:   "write applied twice",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 2)},
-			events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "1", revision: 3}},
-			want:   "written twice",
-		},
-		{
-			name:   "other revision than acknowledged",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 3)},
-			events: []event{{key: "b", value: "0", revision: 2}, {key: "a", value: "1", revision: 2}},
-			want:   "but the watch says",
-		},
-		{
-			name:   "write without answer that happened",
-			ops:    []*operation{unanswered(1, "a", "1", 0, 1), readOp(2, "a", "1", 8, 9, 2, 2)},
-			events: []event{{key: "a", value: "1", revision: 2, seen: 5e6}},
-		},
-		{
-			name: "write without answer that did not happen",
-			ops:  []*operation{unanswered(1, "a", "1", 0, 1), readOp(2, "a", "", 8, 9, 0, 1)},
-		},
-		{
-			name:   "revision goes back in real time",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 3), write(2, "b", "2", 2, 3, 2)},
-			events: []event{{key: "b", value: "2", revision: 2}, {key: "a", value: "1", revision: 3}},
-			want:   "revision goes back",
-		},
-		{
-			name:   "stale header of a read",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 2), readOp(2, "b", "", 2, 3, 0, 1)},
-			events: []event{{key: "a", value: "1", revision: 2}},
-			want:   "revision goes back",
-		},
-		{
-			name:   "stale read",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 2), write(1, "a", "2", 2, 3, 3), readOp(2, "a", "1", 4, 5, 2, 3)},
-			events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "2", revision: 3}},
-			want:   "not linearizable (revisions ignored: true)",
-		},
-		{
-			name:   "gap in the watch",
-			ops:    []*operation{write(1, "a", "1", 0, 1, 2), write(1, "a", "3", 2, 3, 4)},
-			events: []event{{key: "a", value: "1", revision: 2}, {key: "a", value: "3", revision: 4}},
-			want:   "shows revision 4 where 3 should be",
-		},
-	} {
+	for _, c := range ruleCases {
 		t.Run(c.name, func(t *testing.T) { expect(t, checkAll(c.ops, c.events), c.want) })
 	}
 }
