@@ -15,8 +15,8 @@ type clock struct {
 	silent int
 	// beat is the time since a leader's last heartbeat.
 	beat int
-	// haste, when not zero, is the range of the next short timeouts after the
-	// leader's connection was reset; it doubles until it is an ordinary timeout.
+	// haste, when not zero, is the range of timeouts after the leader's connection
+	// was reset. It doubles with each trial until it would be an ordinary timeout.
 	haste int
 }
 
@@ -71,15 +71,15 @@ func (m *Machine) checkQuorum() {
 	}
 }
 
+// hasteMin is the shortest timeout in haste, in ticks: a round trip and a write to
+// disk must fit in.
+const hasteMin = 2
+
 // resetElectionTimer draws a new timeout (§5.2), a short one in haste.
 func (m *Machine) resetElectionTimer() {
 	m.clock.elapsed = 0
 	if h := m.clock.haste; h > 0 {
-		m.clock.haste = 2 * h
-		if 2*h > m.limit.electionTicks {
-			m.clock.haste = 0
-		}
-		m.clock.timeout = 1 + int(m.rand.Uint64N(uint64(h)))
+		m.clock.timeout = hasteMin + int(m.rand.Uint64N(uint64(h)))
 		return
 	}
 	m.clock.timeout = m.limit.electionTicks + int(m.rand.Uint64N(uint64(m.limit.electionTicks)))
@@ -178,6 +178,9 @@ func (m *Machine) becomeTrial() {
 	m.role, m.leader = consensus.Trial, 0
 	m.queue.changed = true
 	m.resetElectionTimer()
+	if m.clock.haste *= 2; m.clock.haste > m.limit.electionTicks {
+		m.clock.haste = 0
+	}
 	m.clearVotes()
 	if p := m.find(m.id); p != nil {
 		p.vote = quorum.Granted // a trial vote binds nobody, so it needs no disk
@@ -269,12 +272,25 @@ func answer(msg *consensus.Message) quorum.Vote {
 func (m *Machine) onPreVote(msg *consensus.Message) error {
 	grant := msg.Epoch > m.hard.Epoch && m.log.upToDate(msg.Index, msg.IndexEpoch) &&
 		(!m.sticky() || mutant.On(mutant.RaftPreVoteIgnoreLeader))
-	if grant {
-		m.sendTrial(consensus.Message{Kind: KindPreVoteReply, To: msg.From, Epoch: msg.Epoch})
+	if !grant {
+		m.send(consensus.Message{Kind: KindPreVoteReply, To: msg.From, Reject: true})
 		return nil
 	}
-	m.send(consensus.Message{Kind: KindPreVoteReply, To: msg.From, Reject: true})
+	if m.role == consensus.Trial && m.outranked(msg) {
+		m.becomeFollower(m.hard.Epoch, 0)
+	}
+	m.sendTrial(consensus.Message{Kind: KindPreVoteReply, To: msg.From, Epoch: msg.Epoch})
 	return nil
+}
+
+// outranked reports whether a trial of somebody else should go before ours. Two
+// replicas that miss their leader at the same moment would otherwise grant each
+// other's trial, both open the epoch and split its votes.
+func (m *Machine) outranked(msg *consensus.Message) bool {
+	if msg.IndexEpoch != m.log.lastEpoch() || msg.Index != m.log.last {
+		return true // it is granted, so its log is better
+	}
+	return msg.From > m.id
 }
 
 // onPreVoteReply is a refusal of the own epoch, for a trial.

@@ -122,6 +122,7 @@ func (m *Machine) membershipDecided() {
 		return
 	}
 	if now.Joint() {
+		m.farewell()
 		final := consensus.Configuration{Membership: now.Membership}
 		m.appendConfiguration(&final, 0)
 		m.advanceCommit() // the final configuration may need fewer
@@ -129,6 +130,19 @@ func (m *Machine) membershipDecided() {
 	}
 	if !votes(&now.Configuration, m.id) {
 		m.retire()
+	}
+}
+
+// farewell tells those whom the target leaves out that the joint configuration is
+// decided. They hear nothing from this group afterwards, and a driver may want to
+// know why. If it is lost, nothing else is.
+func (m *Machine) farewell() {
+	target := &m.inForce().Membership
+	for i := range m.peers {
+		p := &m.peers[i]
+		if p.id != m.id && !slices.Contains(target.Voters, p.id) && !slices.Contains(target.Learners, p.id) {
+			m.sendCommit(p)
+		}
 	}
 }
 
