@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+
+	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/store"
+)
+
+// Keyspace is one complete etcd, as the node that serves it offers it. All methods are
+// safe from any goroutine. Errors are package router's, or the context's.
+type Keyspace interface {
+	Writer
+	Reader
+	Lessor
+	// Status is asked for in every request: it must cost no more than a few loads.
+	Status() KeyspaceStatus
+}
+
+// Writer replicates commands.
+type Writer interface {
+	// Propose replicates a command and waits until it is applied here. The result's Err
+	// is a rejection. Propose bounds its own wait: it answers router.ErrTimeout even if
+	// ctx has no end. Ownership of body passes.
+	Propose(ctx context.Context, kind store.Kind, body []byte) (*store.Result, error)
+}
+
+// Reader reads.
+type Reader interface {
+	// Barrier returns when a View taken afterwards includes everything that was
+	// acknowledged before the call.
+	Barrier(ctx context.Context) error
+	// View is a local, serializable point of the history. The caller closes it.
+	View() (*store.View, error)
+	// DB is where watchers register.
+	DB() *mvcc.DB
+}
+
+// Lessor knows what is left of leases. Only a leader does: calls go there.
+type Lessor interface {
+	// RenewLease starts the lease's TTL afresh, or returns store.ErrLeaseNotFound.
+	RenewLease(ctx context.Context, id int64) (ttlSeconds int64, err error)
+	// RemainingLease returns the lease's granted TTL and what is left of it, or
+	// store.ErrLeaseNotFound.
+	RemainingLease(ctx context.Context, id int64) (grantedSeconds, remainingSeconds int64, err error)
+}
+
+// Node is the process that serves: what is not a keyspace's.
+type Node interface {
+	// Keyspace returns the keyspace of a name. The same one is the same value.
+	Keyspace(name string) (Keyspace, bool)
+	// Members lists the cluster.
+	Members(ctx context.Context, linearizable bool) ([]Member, error)
+	// TransferLeadership makes the member to lead a keyspace that this node leads.
+	TransferLeadership(ctx context.Context, keyspace string, to uint64) error
+	ClusterID() uint64
+	MemberID() uint64
+	// Status is for metrics and Maintenance.Status, not for every request.
+	Status() NodeStatus
+}
+
+// Member is one member as etcd's API lists it.
+type Member struct {
+	ID                   uint64
+	Name                 string
+	PeerURLs, ClientURLs []string
+	IsLearner            bool
+}
+
+// KeyspaceStatus is what a node knows about a keyspace without asking anybody.
+type KeyspaceStatus struct {
+	// Keyspace is its name and Shard the id of the shard that holds it.
+	Keyspace string
+	Shard    uint64
+
+	// Leader is the member id of the shard's leader, as far as this node knows; 0 is none.
+	Leader uint64
+	// Term is the shard's epoch: etcd's raft_term.
+	Term uint64
+	// CommitIndex and AppliedIndex are positions in the shard's log.
+	// Invariant: AppliedIndex ≤ CommitIndex.
+	CommitIndex, AppliedIndex uint64
+	// IsLearner says that this node's replica has no vote.
+	IsLearner bool
+	// Corrupt says that this node's replica differs from the others, or lost data.
+	Corrupt bool
+
+	// LeaderChanges counts the leaders seen since start.
+	LeaderChanges uint64
+	// ProposalsPending is the number of proposals of this node that wait for their result.
+	ProposalsPending int64
+	// ProposalsFailed counts proposals that ended without a result.
+	ProposalsFailed uint64
+	// SizeBytes is the logical size of the keyspace, as its quota counts it.
+	SizeBytes int64
+	// QuotaBytes is the limit on SizeBytes; 0 is none.
+	QuotaBytes int64
+}
+
+// NodeStatus is what a node knows about itself.
+type NodeStatus struct {
+	// DiskBytes is what the node's data takes on disk; InUseBytes what of it is live.
+	DiskBytes, InUseBytes int64
+	// Shards describes every replica on this node, in the order of the shard ids.
+	Shards []KeyspaceStatus
+}

@@ -1,0 +1,164 @@
+package server
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+
+	"github.com/quorate/quorate/internal/router"
+	"github.com/quorate/quorate/internal/store"
+)
+
+// kvServer is etcd's KV service.
+type kvServer struct {
+	headers *headers
+	limits  Limits
+}
+
+func (s *Server) kvService() *grpc.ServiceDesc {
+	kv := &kvServer{headers: s.headers, limits: s.config.Limits}
+	return describe(pb.KV_ServiceDesc, map[string]grpc.MethodHandler{
+		"Range":       unaryMethod(s, pb.KV_Range_FullMethodName, kv.rangeKeys),
+		"Put":         unaryMethod(s, pb.KV_Put_FullMethodName, kv.put),
+		"DeleteRange": unaryMethod(s, pb.KV_DeleteRange_FullMethodName, kv.deleteRange),
+		"Txn":         unaryMethod(s, pb.KV_Txn_FullMethodName, kv.txn),
+		"Compact":     unaryMethod(s, pb.KV_Compact_FullMethodName, kv.compact),
+	}, map[string]grpc.StreamHandler{
+		"RangeStream": kv.rangeStream,
+	})
+}
+
+// rangeKeys runs in the call's goroutine on a View: reads queue behind nothing.
+func (s *kvServer) rangeKeys(ctx context.Context, r *rangeRequest) (any, error) {
+	if err := r.Validate(); err != nil {
+		return nil, toStatus(err)
+	}
+	k := keyspaceOf(ctx)
+	view, err := readPoint(ctx, k, r.Serializable)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	defer view.Close()
+	resp, err := view.Range(&r.RangeRequest)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &rangeReply{s.headers.at(k, resp.Revision), resp}, nil
+}
+
+// readPoint returns a view that is linearizable unless a serializable one will do.
+func readPoint(ctx context.Context, k Keyspace, serializable bool) (*store.View, error) {
+	if !serializable {
+		if err := k.Barrier(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return k.View()
+}
+
+func (s *kvServer) put(ctx context.Context, r *putRequest) (any, error) {
+	k := keyspaceOf(ctx)
+	if err := r.Validate(); err != nil {
+		return nil, refusal(k, err)
+	}
+	if s.limits.tooLarge(r.size) {
+		return nil, refusal(k, router.ErrRequestTooLarge)
+	}
+	result, err := k.Propose(ctx, store.KindPut, r.AppendTo(make([]byte, 0, r.size+bodySlack)))
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if result.Err != nil {
+		return nil, toStatus(result.Err)
+	}
+	resp := result.Response.(*store.PutResponse)
+	return &putReply{s.headers.at(k, resp.Revision), resp}, nil
+}
+
+func (s *kvServer) deleteRange(ctx context.Context, r *deleteRangeRequest) (any, error) {
+	k := keyspaceOf(ctx)
+	if err := r.Validate(); err != nil {
+		return nil, toStatus(err)
+	}
+	if s.limits.tooLarge(r.size) {
+		return nil, refusal(k, router.ErrRequestTooLarge)
+	}
+	result, err := k.Propose(ctx, store.KindDeleteRange, r.AppendTo(make([]byte, 0, r.size+bodySlack)))
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if result.Err != nil {
+		return nil, toStatus(result.Err)
+	}
+	resp := result.Response.(*store.DeleteRangeResponse)
+	return &deleteRangeReply{s.headers.at(k, resp.Revision), resp}, nil
+}
+
+func (s *kvServer) txn(ctx context.Context, r *txnRequest) (any, error) {
+	k := keyspaceOf(ctx)
+	if err := s.validateTxn(r); err != nil {
+		return nil, refusal(k, err)
+	}
+	if r.ReadOnly() {
+		return s.readTxn(ctx, k, r)
+	}
+	if s.limits.tooLarge(r.size) {
+		return nil, refusal(k, router.ErrRequestTooLarge)
+	}
+	result, err := k.Propose(ctx, store.KindTxn, r.AppendTo(make([]byte, 0, r.size+bodySlack)))
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if result.Err != nil {
+		return nil, toStatus(result.Err)
+	}
+	resp := result.Response.(*store.TxnResponse)
+	return &txnReply{s.headers.at(k, resp.Revision), resp}, nil
+}
+
+func (s *kvServer) validateTxn(r *txnRequest) error {
+	if r.tooMany {
+		return store.ErrTooManyOps
+	}
+	return r.Validate(s.limits.TxnOpsMax)
+}
+
+// readTxn answers a txn that only reads without replicating it.
+func (s *kvServer) readTxn(ctx context.Context, k Keyspace, r *txnRequest) (any, error) {
+	view, err := readPoint(ctx, k, r.Serializable())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	defer view.Close()
+	resp, err := view.Txn(&r.TxnRequest)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &txnReply{s.headers.at(k, resp.Revision), resp}, nil
+}
+
+func (s *kvServer) compact(ctx context.Context, r *pb.CompactionRequest) (any, error) {
+	k := keyspaceOf(ctx)
+	body := (&store.CompactRequest{Revision: r.Revision, Physical: r.Physical}).AppendTo(nil)
+	result, err := k.Propose(ctx, store.KindCompact, body)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if result.Err != nil {
+		return nil, toStatus(result.Err)
+	}
+	return &pb.CompactionResponse{Header: s.headers.proto(k, revisionOf(k))}, nil
+}
+
+// refusal translates the error of a write that is not worth proposing. etcd looks at
+// the quota before it looks at the request, so that of two reasons it names that one.
+func refusal(k Keyspace, err error) error {
+	if status := k.Status(); status.QuotaBytes > 0 && status.SizeBytes >= status.QuotaBytes {
+		return toStatus(store.ErrNoSpace)
+	}
+	return toStatus(err)
+}
+
+// bodySlack is what a request may grow when it is encoded for the log.
+const bodySlack = 16
