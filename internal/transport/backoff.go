@@ -8,16 +8,16 @@ import (
 	"github.com/quorate/quorate/internal/env"
 )
 
-// backoff spaces attempts to connect: at once, then from min doubling to max, each
+// backoff spaces attempts to connect: at once, then from shortest doubling to longest, each
 // wait shortened by up to a half so that nodes do not knock in step.
 type backoff struct {
-	min, max time.Duration
-	rand     *rand.Rand
-	attempt  int
+	shortest, longest time.Duration
+	rand              *rand.Rand
+	attempt           int
 }
 
-func newBackoff(min, max time.Duration, seed, stream uint64) backoff {
-	return backoff{min: min, max: max, rand: rand.New(rand.NewPCG(seed, stream))}
+func newBackoff(shortest, longest time.Duration, seed, stream uint64) backoff {
+	return backoff{shortest: shortest, longest: longest, rand: rand.New(rand.NewPCG(seed, stream))}
 }
 
 func (b *backoff) reset() { b.attempt = 0 }
@@ -28,9 +28,9 @@ func (b *backoff) next() time.Duration {
 	if b.attempt == 1 {
 		return 0
 	}
-	d := b.max
-	if shift := b.attempt - 2; shift < 32 && b.min<<shift < b.max {
-		d = b.min << shift
+	d := b.longest
+	if shift := b.attempt - 2; shift < 32 && b.shortest<<shift < b.longest {
+		d = b.shortest << shift
 	}
 	return d - time.Duration(b.rand.Int64N(int64(d)/2+1))
 }

@@ -16,17 +16,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// refusal is one wrong setting and the sentence it earns.
+type refusal struct {
+	name   string
+	reason Reason
+	a, b   func(*Config)
+	peers  func() []Peer // of a
+	accept func(Hello) error
+	want   string
+}
+
 // Goal: every refusal is one clear sentence at the dialler, is counted and logged at both
 // ends, and is retried without haste. Method: one wrong setting each, ten seconds.
 func TestRefusals(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		reason Reason
-		a, b   func(*Config)
-		peers  func() []Peer // of a
-		accept func(Hello) error
-		want   string
-	}{
+	for _, c := range []refusal{
 		{
 			name: "wrong cluster", reason: ReasonCluster, a: func(c *Config) { c.Identity.Cluster = 0xc2 },
 			want: "wrong cluster: a node of cluster c2 reached a node of cluster c1; check the initial cluster, its token and the peer URLs",
@@ -50,44 +53,44 @@ func TestRefusals(t *testing.T) {
 			want:   "node 1 was removed from the cluster",
 		},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				n := newMemNetwork()
-				lines := &logLines{}
-				with := func(change func(*Config)) func(*Config) {
-					return func(config *Config) {
-						config.Logger = slogOf(lines)
-						if change != nil {
-							change(config)
-						}
-					}
-				}
-				a, b := start(t, n, "a", with(c.a)), start(t, n, "b", with(c.b))
-				defer a.Close()
-				defer b.Close()
-				b.accept = c.accept
-				peers := peersOf("b")
-				if c.peers != nil {
-					peers = c.peers()
-				}
-				b.SetPeers(peersOf("a"))
-				a.SetPeers(peers)
-				time.Sleep(10*time.Second + time.Millisecond)
-				s := a.Stats().Peers[0]
-				if !s.Refused || s.Problem != c.want || s.Refusals < 10 || s.Refusals > 12 {
-					t.Errorf("stats of a: %+v\nwant %q", s, c.want)
-				}
-				if strings.HasPrefix(a.take(), "up") {
-					t.Error("the refused peer was told as up")
-				}
-				if p := b.Stats().Problem; c.reason != ReasonIncarnation && p != "a: "+c.want {
-					t.Errorf("problem shown by b: %q", p)
-				}
-				if got := lines.matching("WARN peer connection refused peer="); len(got) < 1 || len(got) > 2 {
-					t.Errorf("log lines: %q", got)
-				}
-			})
-		})
+		t.Run(c.name, func(t *testing.T) { synctest.Test(t, c.run) })
+	}
+}
+
+func (c refusal) run(t *testing.T) {
+	n := newMemNetwork()
+	lines := &logLines{}
+	with := func(change func(*Config)) func(*Config) {
+		return func(config *Config) {
+			config.Logger = slogOf(lines)
+			if change != nil {
+				change(config)
+			}
+		}
+	}
+	a, b := start(t, n, "a", with(c.a)), start(t, n, "b", with(c.b))
+	defer a.Close()
+	defer b.Close()
+	b.accept = c.accept
+	peers := peersOf("b")
+	if c.peers != nil {
+		peers = c.peers()
+	}
+	b.SetPeers(peersOf("a"))
+	a.SetPeers(peers)
+	time.Sleep(10*time.Second + time.Millisecond)
+	s := a.Stats().Peers[0]
+	if !s.Refused || s.Problem != c.want || s.Refusals < 10 || s.Refusals > 12 {
+		t.Errorf("stats of a: %+v\nwant %q", s, c.want)
+	}
+	if strings.HasPrefix(a.take(), "up") {
+		t.Error("the refused peer was told as up")
+	}
+	if p := b.Stats().Problem; c.reason != ReasonIncarnation && p != "a: "+c.want {
+		t.Errorf("problem shown by b: %q", p)
+	}
+	if got := lines.matching("WARN peer connection refused peer="); len(got) < 1 || len(got) > 2 {
+		t.Errorf("log lines: %q", got)
 	}
 }
 

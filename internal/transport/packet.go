@@ -101,10 +101,10 @@ func AppendPacket(dst []byte, p *Packet) []byte {
 	return dst
 }
 
-// pad appends zeros until what begins at start has min bytes.
-func pad(dst []byte, start, min int) []byte {
+// pad appends zeros until what begins at start has at least so many bytes.
+func pad(dst []byte, start, least int) []byte {
 	var zeros [minPacketBytes]byte
-	if n := min - (len(dst) - start); n > 0 {
+	if n := least - (len(dst) - start); n > 0 {
 		dst = append(dst, zeros[:n]...)
 	}
 	return dst

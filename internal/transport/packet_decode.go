@@ -164,9 +164,9 @@ func (c *cursor) bytes(n uint64) []byte {
 }
 
 // padding consumes the zeros that fill up what began when before bytes were left, so
-// that it has min bytes.
-func (c *cursor) padding(before, min int) error {
-	n := min - (before - len(c.rest))
+// that it has at least so many bytes.
+func (c *cursor) padding(before, least int) error {
+	n := least - (before - len(c.rest))
 	if n <= 0 || c.bad {
 		return nil
 	}

@@ -250,9 +250,10 @@ func (in *inbound) becomeLive() error {
 	t.mu.inbound[key] = in
 	t.mu.handshakes.remove(in.slot)
 	var stale *outbound
+	restarted := old != nil && old.hello.Boot != in.hello.Boot
 	if p != nil && key.purpose == PurposeMessages {
 		// Under mu, so that liveness learns of connections in the order of the books.
-		stale = p.live.inboundUp(in, old != nil && old.hello.Boot != in.hello.Boot)
+		stale = p.live.inboundUp(in, restarted)
 	}
 	t.mu.Unlock()
 	if old != nil {
@@ -261,6 +262,10 @@ func (in *inbound) becomeLive() error {
 	}
 	if stale != nil {
 		stale.abandon()
+	}
+	if restarted {
+		// Over and over, this means two processes with one identity.
+		t.log.Info("peer came back as another process", "peer", key.node.String(), "name", in.hello.Name, "address", in.conn.RemoteAddr().String())
 	}
 	if p != nil && key.purpose == PurposeMessages {
 		p.tell()
@@ -277,10 +282,7 @@ func (in *inbound) receiveMessages() {
 	}
 	t := in.t
 	in.leave()
-	if errors.Is(err, ErrMalformed) || errors.Is(err, ErrTooLarge) {
-		t.counters.malformed.Add(1)
-		t.logStranger("peer sent what cannot be read", err, in.conn.RemoteAddr())
-	}
+	in.complain(err)
 	p := t.peer(in.hello.Node)
 	if p == nil {
 		return
@@ -289,6 +291,19 @@ func (in *inbound) receiveMessages() {
 		doubtful.abandon()
 	}
 	p.tell()
+}
+
+// complain counts and logs what a connection should not have done.
+func (in *inbound) complain(err error) {
+	var refused *RefusedError
+	switch {
+	case errors.Is(err, ErrMalformed), errors.Is(err, ErrTooLarge):
+		in.t.counters.malformed.Add(1)
+		in.t.logStranger("peer sent what cannot be read", err, in.conn.RemoteAddr())
+	case errors.As(err, &refused):
+		in.t.counters.refused.Add(1)
+		in.t.logStranger("peer connection refused", err, in.conn.RemoteAddr())
+	}
 }
 
 // readMessages delivers frames until the connection ends.

@@ -175,19 +175,22 @@ func TestSnapshotFramesOutOfPlace(t *testing.T) {
 	}
 }
 
+// failure is a stream that one side ends.
+type failure struct {
+	name     string
+	snapshot func(NodeID, SnapshotHeader, io.Reader) error // nil: read all
+	write    func(io.Writer) error
+	wantIs   error
+	want     string
+	received string // what the handler's read ended with
+}
+
 // Goal: each side's failure reaches the other in words, and at once.
 func TestSnapshotFailuresAreTold(t *testing.T) {
 	big := state(64 * snapshotChunkBytes)
 	noSpace := errors.New("no space left for a snapshot")
 	broken := errors.New("engine closed")
-	for _, c := range []struct {
-		name     string
-		snapshot func(NodeID, SnapshotHeader, io.Reader) error
-		write    func(io.Writer) error
-		wantIs   error
-		want     string
-		received string // what the handler's read ended with
-	}{
+	for _, c := range []failure{
 		{
 			name:     "refused before the first byte",
 			snapshot: func(NodeID, SnapshotHeader, io.Reader) error { return noSpace },
@@ -227,40 +230,40 @@ func TestSnapshotFailuresAreTold(t *testing.T) {
 			wantIs: ErrSnapshotFailed, want: noSpace.Error(),
 		},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				_, a, b := pair(t, nil)
-				var received error
-				b.snapshot = func(from NodeID, h SnapshotHeader, r io.Reader) error {
-					if c.snapshot != nil {
-						return c.snapshot(from, h, r)
-					}
-					_, received = io.ReadAll(r)
-					return received
-				}
-				began := time.Now()
-				err := a.SendSnapshot(t.Context(), 2, aHeader(5), c.write)
-				if !errors.Is(err, c.wantIs) || !strings.Contains(err.Error(), c.want) {
-					t.Errorf("sender: %v", err)
-				}
-				if took := time.Since(began); took != 0 {
-					t.Errorf("it took %v to know", took)
-				}
-				synctest.Wait()
-				if c.received != "" && (received == nil || !strings.Contains(received.Error(), c.received)) {
-					t.Errorf("receiver: %v", received)
-				}
-				if s := b.Stats(); a.Stats().SnapshotsFailed != 1 || s.SnapshotsFailed != 1 {
-					t.Errorf("stats: %+v", s)
-				}
-				time.Sleep(2 * lingerTimeout)
-				if s := b.Stats(); s.Inbound != 1 || s.SnapshotsReceiving != 0 {
-					t.Errorf("stats after a while: %+v", s)
-				}
-				wantEvents(t, b, "")
-			})
-		})
+		t.Run(c.name, func(t *testing.T) { synctest.Test(t, c.run) })
 	}
+}
+
+func (c failure) run(t *testing.T) {
+	_, a, b := pair(t, nil)
+	var received error
+	b.snapshot = func(from NodeID, h SnapshotHeader, r io.Reader) error {
+		if c.snapshot != nil {
+			return c.snapshot(from, h, r)
+		}
+		_, received = io.ReadAll(r)
+		return received
+	}
+	began := time.Now()
+	err := a.SendSnapshot(t.Context(), 2, aHeader(5), c.write)
+	if !errors.Is(err, c.wantIs) || !strings.Contains(err.Error(), c.want) {
+		t.Errorf("sender: %v", err)
+	}
+	if took := time.Since(began); took != 0 {
+		t.Errorf("it took %v to know", took)
+	}
+	synctest.Wait()
+	if c.received != "" && (received == nil || !strings.Contains(received.Error(), c.received)) {
+		t.Errorf("receiver: %v", received)
+	}
+	if s := b.Stats(); a.Stats().SnapshotsFailed != 1 || s.SnapshotsFailed != 1 {
+		t.Errorf("stats: %+v", s)
+	}
+	time.Sleep(2 * lingerTimeout)
+	if s := b.Stats(); s.Inbound != 1 || s.SnapshotsReceiving != 0 {
+		t.Errorf("stats after a while: %+v", s)
+	}
+	wantEvents(t, b, "")
 }
 
 // Goal: an install may take longer than SnapshotIdleTimeout; a stalled sender, receiver or

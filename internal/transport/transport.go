@@ -105,7 +105,8 @@ func New(config Config) *Transport {
 
 // SetPeers replaces the set of nodes that this one keeps connections to. Connections
 // from a node that left the set, or whose incarnation changed, are closed. This node's
-// own id is ignored, so that a whole membership can be passed.
+// own id is ignored, so that a whole membership can be passed; of two with one id the
+// first counts.
 func (t *Transport) SetPeers(peers []Peer) {
 	t.mu.Lock()
 	if t.mu.closed {
@@ -116,7 +117,7 @@ func (t *Transport) SetPeers(peers []Peer) {
 	next := make(map[NodeID]*peer, len(peers))
 	var started []*peer
 	for _, target := range peers {
-		if target.ID == t.config.Identity.Node {
+		if target.ID == t.config.Identity.Node || next[target.ID] != nil {
 			continue
 		}
 		p, known := old[target.ID]
