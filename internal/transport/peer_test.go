@@ -127,7 +127,7 @@ func TestRestartBehindTheBackIsAReset(t *testing.T) {
 		n, a, b := pair(t, nil)
 		n.setCut("b", "a", true) // the end of b's connections does not arrive
 		b.Close()
-		b2 := start(t, n, "b", nil)
+		b2 := start(t, n, "b", func(c *Config) { c.Seed = 0 }) // drawn
 		defer b2.Close()
 		n.setCut("b", "a", false)
 		n.mu.Lock()

@@ -44,8 +44,8 @@ type Config struct {
 	Clock    env.Clock
 	Handler  Handler
 	Logger   *slog.Logger // nil: silent
-	// Seed differs between any two starts (env.Seed): it tells peers one life of this
-	// process from the next, and spreads retries.
+	// Seed differs between any two starts: it tells peers one life of this process from
+	// the next, and spreads retries. Zero: env.Seed.
 	Seed   uint64
 	Limits Limits
 }
@@ -88,6 +88,9 @@ func New(config Config) *Transport {
 	}
 	if id := config.Identity.Node; id == 0 || id > MaxNodeID {
 		panic("transport: node id " + id.String() + " is not within 48 bits")
+	}
+	if config.Seed == 0 {
+		config.Seed = env.Seed()
 	}
 	t := &Transport{config: config, limits: config.Limits.withDefaults(), log: config.Logger}
 	if t.log == nil {
