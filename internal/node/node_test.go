@@ -190,3 +190,28 @@ func TestMembersPublishThemselves(t *testing.T) {
 		}
 	}
 }
+
+// Goal: an answer stays what it was while later commands are applied (a result
+// that the store reused reached the client once).
+func TestAnswersAreNotReused(t *testing.T) {
+	c := newCluster(t, 1)
+	c.startAll()
+	done := make(chan error)
+	for w := range 16 {
+		go func() {
+			for i := range 50 {
+				res := c.put(0, fmt.Sprintf("w%d-%d", w, i), "x")
+				if _, ok := res.Response.(*store.PutResponse); !ok {
+					done <- fmt.Errorf("writer %d put %d: response %T", w, i, res.Response)
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range 16 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -77,7 +77,8 @@ func (a *applier) apply(j *ApplyJob) error {
 			a.observe(res)
 		}
 		if res.Request.Node == a.node {
-			a.waiters.End(res.Request.Seq, res, nil)
+			kept := *res // the store reuses its results
+			a.waiters.End(res.Request.Seq, &kept, nil)
 		}
 	})
 	clear(a.scratch)
