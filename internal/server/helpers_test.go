@@ -1,8 +1,6 @@
 package server
 
 import (
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/quorate/quorate/internal/mvcc"
@@ -29,8 +27,3 @@ func opTxn(then, otherwise []*pb.RequestOp) *pb.RequestOp {
 }
 
 func ops(o ...*pb.RequestOp) []*pb.RequestOp { return o }
-
-// diffStore compares store types; nil and empty bytes are the same to the store.
-func diffStore(want, got any) string {
-	return cmp.Diff(want, got, cmpopts.EquateEmpty())
-}

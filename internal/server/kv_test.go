@@ -207,13 +207,13 @@ func TestLeaderErrors(t *testing.T) {
 		"KeepAlive":   func() error { _, err := r.keepAlive(ctx, 9); return err },
 	}
 	for err, want := range map[error]error{
-		router.ErrTimeout:           rpctypes.ErrGRPCTimeout,
-		router.ErrTimeoutLeaderFail: rpctypes.ErrGRPCTimeoutDueToLeaderFail,
-		router.ErrUnknownOutcome:    rpctypes.ErrGRPCTimeoutDueToLeaderFail,
-		router.ErrNoLeader:          rpctypes.ErrGRPCNoLeader,
-		router.ErrTooManyRequests:   rpctypes.ErrGRPCRequestTooManyRequests,
-		router.ErrNoSpace:           rpctypes.ErrGRPCNoSpace,
-		router.ErrStopped:           rpctypes.ErrGRPCStopped,
+		router.ErrTimeout:                            rpctypes.ErrGRPCTimeout,
+		router.ErrTimeoutLeaderFail:                  rpctypes.ErrGRPCTimeoutDueToLeaderFail,
+		router.ErrUnknownOutcome:                     rpctypes.ErrGRPCTimeoutDueToLeaderFail,
+		router.ErrNoLeader:                           rpctypes.ErrGRPCNoLeader,
+		router.ErrTooManyRequests:                    rpctypes.ErrGRPCRequestTooManyRequests,
+		router.ErrNoSpace:                            rpctypes.ErrGRPCNoSpace,
+		router.ErrStopped:                            rpctypes.ErrGRPCStopped,
 		fmt.Errorf("shard 2: %w", router.ErrStopped): rpctypes.ErrGRPCStopped,
 		errors.New("what is this"):                   status.Error(codes.Unknown, "what is this"),
 	} {
@@ -236,7 +236,10 @@ func TestReadBarriers(t *testing.T) {
 		want int64
 	}{
 		{"range", func() error { _, err := r.kv.Range(ctx, &pb.RangeRequest{Key: bs("a")}); return err }, 1},
-		{"local range", func() error { _, err := r.kv.Range(ctx, &pb.RangeRequest{Key: bs("a"), Serializable: true}); return err }, 0},
+		{"local range", func() error {
+			_, err := r.kv.Range(ctx, &pb.RangeRequest{Key: bs("a"), Serializable: true})
+			return err
+		}, 0},
 		{"invalid range", func() error { r.kv.Range(ctx, &pb.RangeRequest{}); return nil }, 0},
 		{"txn", func() error { _, err := r.kv.Txn(ctx, &pb.TxnRequest{Success: ops(opGet("a"))}); return err }, 1},
 		{"half local txn", func() error {

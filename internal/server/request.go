@@ -1,6 +1,10 @@
 package server
 
-import "github.com/quorate/quorate/internal/store"
+import (
+	"slices"
+
+	"github.com/quorate/quorate/internal/store"
+)
 
 // The requests of this file come often, so they are read from the wire straight into
 // the store's types: no protobuf message in between, and keys and values alias the one
@@ -160,11 +164,12 @@ type txnDecoder struct {
 
 const (
 	partsFreeMax = 2048
-	partBytesMin = 16
+	partBytesMin = 24
 )
 
 // txn reads a txn below which depth levels of messages may nest.
 func (d *txnDecoder) txn(r *store.TxnRequest, b []byte, depth int) error {
+	d.reserve(r, b)
 	w := wireReader{rest: b, depth: depth}
 	for !d.tooMany && w.next() {
 		switch w.field {
@@ -182,6 +187,25 @@ func (d *txnDecoder) txn(r *store.TxnRequest, b []byte, depth int) error {
 		}
 	}
 	return w.err
+}
+
+// reserve makes room for what the txn holds, so that no slice grows by copying.
+func (d *txnDecoder) reserve(r *store.TxnRequest, b []byte) {
+	var n [4]int
+	for w := (wireReader{rest: b}); w.next(); w.skip() {
+		if w.field < uint64(len(n)) {
+			n[w.field]++
+		}
+	}
+	left := d.left
+	take := func(want int) int {
+		got := min(want, left)
+		left -= got
+		return got
+	}
+	r.Compare = slices.Grow(r.Compare, take(n[1]))
+	r.Success = slices.Grow(r.Success, take(n[2]))
+	r.Failure = slices.Grow(r.Failure, take(n[3]))
 }
 
 func (d *txnDecoder) take() bool {

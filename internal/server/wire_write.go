@@ -1,6 +1,6 @@
 package server
 
-import "math/bits"
+import "google.golang.org/protobuf/encoding/protowire"
 
 // wireWriter writes a message from its end to its beginning. The length of a nested
 // message, which stands before it, is then known when it is needed: nothing is measured
@@ -69,9 +69,7 @@ func (w *wireWriter) message(field byte, end int) {
 
 // The sizes of what the writer writes.
 
-func sizeUvarint(v uint64) int {
-	return (9*bits.Len64(v|1) + 63) / 64 // ⌈bits/7⌉
-}
+func sizeUvarint(v uint64) int { return protowire.SizeVarint(v) }
 
 func sizeVarint(v uint64) int {
 	if v == 0 {
