@@ -32,6 +32,16 @@ const (
 	RaftTruncateAlways      Name = "raft-truncate-always"
 )
 
+// The mutants of internal/wal.
+const (
+	WALSkipSync        Name = "wal-skip-sync"
+	WALStaleBatch      Name = "wal-stale-batch"
+	WALTruncateCorrupt Name = "wal-truncate-corrupt"
+	WALForgetCut       Name = "wal-forget-cut"
+	WALReleaseBeyond   Name = "wal-release-beyond"
+	WALFreeEarly       Name = "wal-free-early"
+)
+
 // Mutant describes one seeded bug.
 type Mutant struct {
 	Name Name
@@ -51,4 +61,10 @@ var Table = []Mutant{
 	{RaftSnapshotOverNewer, "a snapshot replaces a log that already contains it and more"},
 	{RaftPreVoteIgnoreLeader, "trial votes are granted although the leader was heard a moment ago"},
 	{RaftTruncateAlways, "an append removes everything behind its last entry, also when nothing conflicts"},
+	{WALSkipSync, "the log says durable without a sync"},
+	{WALStaleBatch, "checksums leave out the segment's number, so that batches of an earlier use of the file verify"},
+	{WALTruncateCorrupt, "damage in the middle of the log is taken for its torn end and cut off, with all behind it"},
+	{WALForgetCut, "what stood behind a torn end is not made void when the log goes on"},
+	{WALReleaseBeyond, "a release removes one entry more than was asked for"},
+	{WALFreeEarly, "a segment is recycled before the batch that moved its live entries away is known durable"},
 }
