@@ -8,8 +8,15 @@ import (
 	"slices"
 )
 
-// openSegments opens the segments of the directory and takes stock of spares. Files
-// whose first write was not finished are removed.
+// leftovers are files that do not belong to the log. They are dealt with once it is
+// certain that the log can be opened.
+type leftovers struct {
+	temps   []string   // whose first write was not finished
+	spares  []string   // paths
+	orphans []*segment // made void by a cut
+}
+
+// openSegments opens the segments of the directory.
 func (l *Log) openSegments(opts Options) error {
 	s := &l.space
 	names, err := s.fs.List(s.dir)
@@ -17,7 +24,6 @@ func (l *Log) openSegments(opts Options) error {
 		return err
 	}
 	slices.Sort(names)
-	var spares []string
 	for _, name := range names {
 		number, suffix, ok := parseName(name)
 		if !ok {
@@ -27,22 +33,16 @@ func (l *Log) openSegments(opts Options) error {
 		path := s.fs.PathJoin(s.dir, name)
 		switch suffix {
 		case segmentSuffix:
-			err = l.openSegment(path, segmentNumber(number), opts)
+			if err := l.openSegment(path, segmentNumber(number), opts); err != nil {
+				return err
+			}
 		case spareSuffix:
-			spares = append(spares, path)
+			l.left.spares = append(l.left.spares, path)
 		case tempSuffix:
-			err = s.fs.Remove(path)
-		}
-		if err != nil {
-			return err
+			l.left.temps = append(l.left.temps, path)
 		}
 	}
 	slices.SortFunc(l.mu.segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
-	for _, path := range spares {
-		if err := s.adopt(path); err != nil {
-			return err
-		}
-	}
 	return l.followChain()
 }
 
@@ -50,24 +50,47 @@ func (l *Log) openSegments(opts Options) error {
 // over from a cut that a crash interrupted: all they hold is void. A hole is refused:
 // segments go away only at the front.
 func (l *Log) followChain() error {
-	all := l.mu.segments
-	if len(all) == 0 {
-		return nil
-	}
-	chain := []*segment{all[len(all)-1]}
-	for i := len(all) - 2; i >= 0; i-- {
-		after, seg := chain[len(chain)-1], all[i]
-		switch {
-		case seg.number == after.previous:
+	var chain, orphans []*segment
+	for _, seg := range slices.Backward(l.mu.segments) {
+		if n := len(chain); n == 0 || seg.number == chain[n-1].previous {
 			chain = append(chain, seg)
-		case seg.number < after.previous:
+		} else if after := chain[n-1]; seg.number > after.previous {
+			orphans = append(orphans, seg)
+		} else {
 			return fmt.Errorf("%w: segment %v is missing between %v and %v: restore the file, or rejoin this node with an empty directory",
 				ErrCorrupt, after.previous, seg.number, after.number)
-		default:
-			if err := l.space.recycle(seg); err != nil {
-				return err
+		}
+	}
+	slices.Reverse(chain)
+	l.mu.segments, l.left.orphans = chain, orphans
+	return nil
+}
+
+// tidy uses leftovers or removes them.
+func (l *Log) tidy() error {
+	left := l.left
+	l.left = leftovers{}
+	for _, path := range left.temps {
+		if err := l.space.fs.Remove(path); err != nil {
+			return err
+		}
+	}
+	for _, path := range left.spares {
+		if err := l.space.adopt(path); err != nil {
+			return err
+		}
+	}
+	return l.recycleAll(left.orphans)
+}
+
+// recycleAll takes segments out of the log. On an error it closes the rest.
+func (l *Log) recycleAll(segments []*segment) error {
+	for i, seg := range segments {
+		if err := l.space.recycle(seg); err != nil {
+			for _, rest := range segments[i+1:] {
+				_ = rest.file.Close() // the error that matters is the first
 			}
-			l.mu.segments = slices.Delete(l.mu.segments, i, i+1)
+			return err
 		}
 	}
 	return nil

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/quorate/quorate/consensus/mutant"
 )
 
 // segmentNumber names one use of a segment file. It is never used again, also
@@ -131,6 +133,9 @@ func decodeBatchHeader(b []byte, segment segmentNumber, offset, room int64) (h b
 // placedChecksum covers bytes and the place they stand at, so that what is left of an
 // earlier use of the file, or was written to the wrong place, never verifies (W3).
 func placedChecksum(segment segmentNumber, offset int64, b []byte) uint32 {
+	if mutant.On(mutant.WALStaleBatch) {
+		segment = 0
+	}
 	var place [16]byte
 	binary.LittleEndian.PutUint64(place[0:], uint64(segment))
 	binary.LittleEndian.PutUint64(place[8:], uint64(offset))
@@ -139,6 +144,9 @@ func placedChecksum(segment segmentNumber, offset int64, b []byte) uint32 {
 
 // dataChecksum covers an entry's place, its identity and its data.
 func dataChecksum(segment segmentNumber, group uint64, r *record, data []byte) uint32 {
+	if mutant.On(mutant.WALStaleBatch) {
+		segment = 0
+	}
 	var head [49]byte
 	binary.LittleEndian.PutUint64(head[0:], uint64(segment))
 	binary.LittleEndian.PutUint64(head[8:], uint64(r.offset))

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/env"
 )
 
@@ -30,6 +31,7 @@ const segmentBytesDefault = 64 << 20
 type Log struct {
 	space space
 	lock  io.Closer
+	left  leftovers // only while opening
 
 	// The writer's own, no lock needed.
 	number  batchNumber // of the last batch written
@@ -130,10 +132,16 @@ func (l *Log) recover(opts Options) error {
 		return err
 	}
 	if len(l.mu.segments) == 0 {
+		if err := l.tidy(); err != nil {
+			return err
+		}
 		return l.create(opts)
 	}
 	r := replay{log: l, segments: l.mu.segments}
 	if err := r.run(); err != nil {
+		return err
+	}
+	if err := l.tidy(); err != nil {
 		return err
 	}
 	return l.settle(&r)
@@ -198,7 +206,11 @@ func (l *Log) cutOff(r *replay) error {
 	if r.last >= 0 {
 		previous = l.mu.segments[r.last].number
 	}
-	seg, err := l.space.open(previous, l.number+1)
+	cut := l.number + 1
+	if mutant.On(mutant.WALForgetCut) {
+		cut = 0
+	}
+	seg, err := l.space.open(previous, cut)
 	if isNoSpace(err) && len(void) > 0 {
 		// The space of the last segment will do. What is lost with it is a witness
 		// that matters only if there was rot as well.
@@ -207,7 +219,7 @@ func (l *Log) cutOff(r *replay) error {
 			return err
 		}
 		void = void[:last]
-		seg, err = l.space.open(previous, l.number+1)
+		seg, err = l.space.open(previous, cut)
 	}
 	if err != nil {
 		return fullOr(err)
@@ -220,13 +232,8 @@ func (l *Log) cutOff(r *replay) error {
 // settleSpace recycles segments that fell out of the log, and makes sure of a next one
 // unless the disk is full.
 func (l *Log) settleSpace(out []*segment) error {
-	for i, seg := range out {
-		if err := l.space.recycle(seg); err != nil {
-			for _, rest := range out[i+1:] {
-				_ = rest.file.Close() // the error that matters is the first
-			}
-			return err
-		}
+	if err := l.recycleAll(out); err != nil {
+		return err
 	}
 	if err := l.openNext(); err != nil && !isNoSpace(err) {
 		return err
@@ -264,7 +271,7 @@ func (l *Log) Sync() error {
 		return nil
 	}
 	for _, seg := range l.mu.segments { // oldest first; usually only the last is dirty
-		if !seg.dirty {
+		if !seg.dirty || mutant.On(mutant.WALSkipSync) {
 			continue
 		}
 		if err := seg.file.SyncData(); err != nil {
@@ -355,9 +362,9 @@ func (l *Log) Close() error {
 
 func (l *Log) closeFiles() error {
 	var errs []error
-	segments := l.mu.segments
+	segments := slices.Concat(l.mu.segments, l.left.orphans)
 	if l.mu.next != nil {
-		segments = append(slices.Clone(segments), l.mu.next)
+		segments = append(segments, l.mu.next)
 	}
 	for _, seg := range segments {
 		seg.pins.Lock()

@@ -78,6 +78,24 @@ func (l *Log) describe(id consensus.GroupID) (st GroupState, memberships []conse
 	return st, memberships
 }
 
+// EpochAt returns the epoch of an entry that the log holds, or of the one it released
+// last, from memory. Any goroutine may call it.
+func (l *Log) EpochAt(id consensus.GroupID, i consensus.Index) (consensus.Epoch, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	g := l.mu.groups[id]
+	if g == nil {
+		return 0, false
+	}
+	if i == g.released {
+		return g.releasedEpoch, true
+	}
+	if s := g.entries.find(i); s != nil {
+		return s.epoch, true
+	}
+	return 0, false
+}
+
 // appendSpan adds a span that is not below the last one.
 func appendSpan(spans []consensus.Span, s consensus.Span) []consensus.Span {
 	if n := len(spans); n > 0 && spans[n-1].Hi >= s.Lo {

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 )
 
 // Reclaiming keeps the log short although every group may leave something in every
@@ -20,8 +21,6 @@ const (
 	// is written would already keep up.
 	reclaimStepFactor = 2
 	reclaimStepBytes  = 64 << 10
-	// reclaimFullBytes is a step while the disk is full.
-	reclaimFullBytes = 1 << 20
 	// reclaimGroups bounds how many groups a step looks at.
 	reclaimGroups = 1024
 	// metaBytes is about what a group costs to move besides its entries.
@@ -57,35 +56,41 @@ func (l *Log) oldestLive() *segment {
 }
 
 // wanted reports whether the oldest segment should be emptied: the segments in use
-// hold more than about twice what is live, or space is wanted at any price.
+// hold more than about twice what is live.
 func (l *Log) wanted() bool {
-	used := 0
-	for _, seg := range l.mu.segments {
-		if seg.freeAt == 0 {
-			used++
-		}
-	}
-	if used < 2 {
-		return false
-	}
 	live := l.mu.live + metaBytes*int64(len(l.mu.groups))
-	return l.mu.next == nil || int64(used) > 2+2*live/(l.space.size-segmentDataStart)
+	return int64(l.used()) > 2+2*live/(l.space.size-segmentDataStart)
 }
 
-// planMoves stages what can be moved out of the oldest segment together with a
+// used counts the segments that are not waiting to be freed.
+func (l *Log) used() (n int) {
+	for _, seg := range l.mu.segments {
+		if seg.freeAt == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// planMoves stages what should be moved out of the oldest segment together with a
 // batch of size bytes. Nothing is final before the batch is written: see moved.
 func (l *Log) planMoves(size int) {
-	rc := &l.reclaim
+	l.reclaim.reset()
+	if l.wanted() {
+		room := int(l.active().size-l.offset) - size
+		l.stageMoves(reclaimStepFactor*size+min(reclaimStepBytes, int(l.space.size/8)), room)
+	}
+}
+
+// reset forgets what was staged.
+func (rc *reclaimer) reset() {
 	rc.plan, rc.done, rc.used, rc.data = rc.at, nil, 0, rc.data[:0]
 	clear(rc.by)
-	if !l.wanted() {
-		return
-	}
-	budget := reclaimStepFactor*size + min(reclaimStepBytes, int(l.space.size/8))
-	if l.mu.next == nil {
-		budget = reclaimFullBytes
-	}
-	room := int(l.active().size-l.offset) - size
+}
+
+// stageMoves stages moves of about budget bytes that fit into room.
+func (l *Log) stageMoves(budget, room int) {
+	rc := &l.reclaim
 	seg := l.oldestLive()
 	for range reclaimGroups {
 		if rc.plan.group == len(seg.groups) {
@@ -223,7 +228,7 @@ func (l *Log) moved(number batchNumber) {
 func (l *Log) freeSegments() error {
 	for {
 		seg := l.mu.segments[0]
-		if seg.freeAt == 0 || seg.freeAt > l.witness {
+		if seg.freeAt == 0 || seg.freeAt > l.witness && !mutant.On(mutant.WALFreeEarly) {
 			return nil
 		}
 		if err := l.space.recycle(seg); err != nil {

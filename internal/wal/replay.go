@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 )
 
 // replay rebuilds the index from the segments and finds the log's end. It changes
@@ -71,7 +72,7 @@ func (r *replay) takeSegment(i int) (done bool, err error) {
 		}
 		if !fresh && h.number != r.number+1 {
 			r.search()
-			if r.witness+1 < h.number {
+			if r.witness+1 < h.number || mutant.On(mutant.WALTruncateCorrupt) {
 				return true, nil // end tells what is lost from what is torn
 			}
 			r.lose(h.number - 1)
@@ -152,7 +153,7 @@ func (r *replay) end() error {
 	if w.unreadable != nil {
 		return fmt.Errorf("cannot tell where the log ends: %w", w.unreadable)
 	}
-	if r.witness > r.number {
+	if r.witness > r.number && !mutant.On(mutant.WALTruncateCorrupt) {
 		r.lose(r.witness)
 	}
 	return nil
@@ -173,7 +174,7 @@ func (r *replay) take(i int, at int64, h *batchHeader) (bool, error) {
 		}
 	}
 	if !intact {
-		if r.search(); h.number > r.witness {
+		if r.search(); h.number > r.witness || mutant.On(mutant.WALTruncateCorrupt) {
 			return false, r.window.unreadable // not torn if the disk only cannot read it
 		}
 	}

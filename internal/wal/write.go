@@ -2,11 +2,11 @@ package wal
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 )
 
 // holesMax bounds the empty positions between a group's released index and its last
@@ -39,12 +39,18 @@ func (l *Log) Write(b *Batch) error {
 	if err := l.check(b); err != nil {
 		return fmt.Errorf("wal: %w", err)
 	}
-	if err := l.makeRoom(b.Size(), b.entries > 0); err != nil {
+	if err := l.makeRoomFor(b); err != nil {
 		return err
 	}
 	l.planMoves(b.Size())
 	l.stage(b)
-	return l.commit()
+	if err := l.commit(); err != nil {
+		return err
+	}
+	if mutant.On(mutant.WALFreeEarly) {
+		return l.freeSegments()
+	}
+	return nil
 }
 
 // sign writes a batch without sections: it declares the batches before it durable.
@@ -53,7 +59,7 @@ func (l *Log) sign() error {
 		return err
 	}
 	l.writer.sections = l.writer.sections[:0]
-	l.reclaim.plan, l.reclaim.done = l.reclaim.at, nil
+	l.reclaim.reset()
 	if err := l.commit(); err != nil {
 		return err
 	}
@@ -100,48 +106,6 @@ func (p *part) check(g *group) error {
 		}
 	}
 	return nil
-}
-
-// makeRoom makes sure that size bytes fit into the active segment. While the disk
-// is full only batches without entries may use up the reserve: they are what gives
-// space back.
-func (l *Log) makeRoom(size int, ordinary bool) error {
-	if ordinary {
-		if err := l.openNext(); err != nil {
-			return l.full(err)
-		}
-	}
-	if l.offset+int64(size) <= l.active().size {
-		return nil
-	}
-	if ordinary {
-		if err := l.space.makeSpare(); err != nil {
-			return l.full(err)
-		}
-	}
-	if err := l.openNext(); err != nil {
-		return l.full(err)
-	}
-	l.mu.Lock()
-	l.mu.segments = append(l.mu.segments, l.mu.next)
-	l.mu.next = nil
-	l.mu.Unlock()
-	l.offset = segmentDataStart
-	if err := l.openNext(); errors.Is(err, ErrFailed) {
-		return l.fail(err)
-	}
-	return nil
-}
-
-// full says that space is missing, unless the reason is worse.
-func (l *Log) full(err error) error {
-	if errors.Is(err, ErrFailed) {
-		return l.fail(fmt.Errorf("wal: %w", err))
-	}
-	l.mu.Lock()
-	l.mu.stats.Full++
-	l.mu.Unlock()
-	return fmt.Errorf("wal: %w: %w", ErrFull, err)
 }
 
 // stage turns the batch into sections: what changes in a group's meta becomes its
@@ -289,6 +253,9 @@ func (l *Log) apply(sec *section, seg *segment, number batchNumber) {
 	}
 	g.meta, g.step, g.last = sec.meta, sec.step, number
 	g.entries.release(g.released)
+	if mutant.On(mutant.WALReleaseBeyond) {
+		g.entries.release(g.released + 1)
+	}
 	l.mu.live += g.entries.bytes - before
 	if sec.gone {
 		delete(l.mu.groups, sec.group)
