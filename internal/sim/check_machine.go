@@ -1,9 +1,12 @@
 package sim
 
 import (
-	"hash/maphash"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/raft"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -27,8 +30,11 @@ type shardFacts struct {
 	decided  []decision // by index, from 1
 	replicas map[consensus.ReplicaID]*replicaFacts
 
-	results   []uint64 // result hash by index, from 1; zero: not applied anywhere yet
-	revisions []int64  // store revision after the entry at that index
+	oracle        *oracle
+	led           time.Duration           // when its leader last changed
+	configuration consensus.Configuration // the latest decided
+	acked         uint64                  // highest index that a client was told of
+	blind         map[string][]blindOp    // single-key operations by key
 }
 
 type leadership struct {
@@ -44,6 +50,7 @@ type entryKey struct {
 type entryFact struct {
 	hash      uint64
 	prevEpoch consensus.Epoch
+	entry     consensus.Entry
 }
 
 type decision struct {
@@ -53,14 +60,14 @@ type decision struct {
 
 // replicaFacts outlive the replica's process: they are what its disk must hold.
 type replicaFacts struct {
-	id       consensus.ReplicaID
-	shadow   shadowLog
-	durable  shadowLog
-	hard     consensus.HardState // as durable
-	last     consensus.HardState // as last appended
-	pending  []pendingAppend
-	learned  consensus.Index // highest learned in this life
-	starting bool
+	id      consensus.ReplicaID
+	shadow  shadowLog
+	durable shadowLog
+	hard    consensus.HardState                     // as durable
+	votes   map[consensus.Epoch]consensus.ReplicaID // as durable
+	last    consensus.HardState                     // as last appended
+	pending []pendingAppend
+	learned consensus.Index // highest learned in this life
 }
 
 type pendingAppend struct {
@@ -120,15 +127,7 @@ func (l *shadowLog) reset(base consensus.Index, epoch consensus.Epoch) {
 	*l = shadowLog{base: base, baseEpoch: epoch}
 }
 
-var hashSeed = maphash.MakeSeed() // only ever compared within one process
-
-func entryHash(e *consensus.Entry) uint64 {
-	var h maphash.Hash
-	h.SetSeed(hashSeed)
-	h.WriteByte(byte(e.Kind))
-	h.Write(e.Data)
-	return h.Sum64()
-}
+func entryHash(e *consensus.Entry) uint64 { return xxhash.Sum64(e.Data) ^ uint64(e.Kind) }
 
 // checkedEngine wraps an engine so that its machines are watched.
 func (s *Sim) checkedEngine(e consensus.Engine, n *simNode, id shard.ID) consensus.Engine {
@@ -137,6 +136,9 @@ func (s *Sim) checkedEngine(e consensus.Engine, n *simNode, id shard.ID) consens
 		m, err := inner(c)
 		if err != nil {
 			return nil, err
+		}
+		if m, ok := m.(interface{ Cover(*raft.Coverage) }); ok {
+			m.Cover(&s.coverage)
 		}
 		return s.check.watch(m, n, id, &c), nil
 	}
@@ -149,10 +151,12 @@ func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *cons
 	facts := c.shard(id)
 	r := facts.replicas[cfg.ID]
 	if r == nil {
-		r = &replicaFacts{id: cfg.ID}
+		r = &replicaFacts{id: cfg.ID, votes: make(map[consensus.Epoch]consensus.ReplicaID)}
 		facts.replicas[cfg.ID] = r
 	}
-	if cfg.HardState.Epoch < r.hard.Epoch || cfg.HardState.Epoch == r.hard.Epoch && r.hard.Vote != 0 && cfg.HardState.Vote != r.hard.Vote {
+	// An install that was recorded at an epoch makes that epoch durable, too.
+	epoch := max(cfg.HardState.Epoch, cfg.Log.ReleasedEpoch)
+	if epoch < r.hard.Epoch || cfg.HardState.Epoch == r.hard.Epoch && r.hard.Vote != 0 && cfg.HardState.Vote != r.hard.Vote {
 		c.s.violate("hard-state", "shard %d replica %v restarted with %+v, durable was %+v", id, cfg.ID, cfg.HardState, r.hard)
 	}
 	found := shadowLog{base: cfg.Log.Released, baseEpoch: cfg.Log.ReleasedEpoch}
@@ -166,7 +170,7 @@ func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *cons
 		}
 		found.entries = append(found.entries, e)
 	}
-	for i := max(r.durable.base, found.base) + 1; i <= r.durable.last(); i++ {
+	for i := max(r.durable.base, found.base) + 1; i <= r.durable.last() && !superseded(&r.durable, &found); i++ {
 		want, _ := r.durable.at(i)
 		got, ok := found.at(i)
 		if !ok || got.epoch < want.epoch {
@@ -176,7 +180,16 @@ func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *cons
 	}
 	r.shadow, r.durable, r.pending = found, found.clone(), nil
 	r.hard, r.last, r.learned = cfg.HardState, cfg.HardState, cfg.Applied
+	r.hard.Epoch = epoch
+	r.votes[r.hard.Epoch] = r.hard.Vote
 	return &checkedMachine{Machine: m, s: c.s, node: n, facts: facts, replica: r, boot: n.boots}
+}
+
+// superseded reports whether a restart rightly gave up the rest of a log: the
+// engine had applied past a truncation that the crash took back.
+func superseded(was, found *shadowLog) bool {
+	e, ok := was.at(found.base)
+	return ok && e.epoch != found.baseEpoch
 }
 
 func (l *shadowLog) clone() shadowLog {
@@ -210,6 +223,7 @@ func (m *checkedMachine) Done(d consensus.Done) {
 		p := &r.pending[0]
 		if p.hard != nil {
 			r.hard = *p.hard
+			r.votes[r.hard.Epoch] = r.hard.Vote
 		}
 		if p.truncate != 0 {
 			r.durable.truncate(p.truncate)
@@ -290,8 +304,8 @@ func (m *checkedMachine) checkMatching(e *consensus.Entry) {
 	if !ok {
 		return
 	}
-	key, fact := entryKey{e.Index, e.Epoch}, entryFact{entryHash(e), prev}
-	if old, ok := m.facts.entries[key]; ok && old != fact {
+	key, fact := entryKey{e.Index, e.Epoch}, entryFact{entryHash(e), prev, *e}
+	if old, ok := m.facts.entries[key]; ok && (old.hash != fact.hash || old.prevEpoch != fact.prevEpoch) {
 		m.s.violate("log-matching", "shard %d entry %d of epoch %d: replica %v has predecessor epoch %d, another has %d (same content: %v)",
 			m.facts.id, e.Index, e.Epoch, m.replica.id, fact.prevEpoch, old.prevEpoch, fact.hash == old.hash)
 	}
@@ -331,6 +345,7 @@ func (m *checkedMachine) roleChanged() {
 		return
 	}
 	m.facts.leaders[epoch] = lead
+	m.facts.led = m.s.now
 	if m.replica.hard.Epoch < epoch {
 		m.s.violate("own-epoch", "shard %d replica %v leads epoch %d, durable is %+v", m.facts.id, st.ID, epoch, m.replica.hard)
 	}
@@ -367,10 +382,24 @@ func (m *checkedMachine) learn(span consensus.Span) {
 			continue
 		}
 		m.facts.decided = append(m.facts.decided, decision{e.epoch, e.hash})
+		fact := m.facts.entries[entryKey{i, e.epoch}]
+		m.facts.decide(m.s, &fact.entry)
 		fresh = true
 	}
 	if fresh {
 		m.checkQuorumDurable(span.Hi - 1)
+	}
+}
+
+// decide notes a newly decided entry.
+func (f *shardFacts) decide(s *Sim, e *consensus.Entry) {
+	f.oracle.decide(e)
+	if e.Kind == consensus.EntryMembership {
+		c, err := consensus.DecodeConfiguration(e.Data)
+		if err != nil {
+			s.violate("membership", "shard %d entry %d: %v", f.id, e.Index, err)
+		}
+		f.configuration = c
 	}
 }
 

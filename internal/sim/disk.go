@@ -29,7 +29,8 @@ type disk struct {
 
 	full    bool // writes that need space fail with ENOSPC
 	badSync bool // the next sync fails with EIO
-	syncs   int
+	left    int  // operations until the disk is dead; zero: it lives
+	dead    bool // every operation that changes something fails until the crash
 }
 
 type inode struct {
@@ -42,6 +43,7 @@ type inode struct {
 var (
 	errDiskFull = &os.PathError{Op: "write", Path: "sim", Err: syscall.ENOSPC}
 	errSync     = &os.PathError{Op: "fdatasync", Path: "sim", Err: syscall.EIO}
+	errDead     = errors.New("the process has ended at this operation")
 )
 
 func newDisk(rng *rand.Rand) *disk {
@@ -76,7 +78,23 @@ func (d *disk) crash(keep float64) {
 		d.durable[name] = node
 	}
 	d.locks = make(map[string]bool)
-	d.full, d.badSync = false, false
+	d.full, d.badSync, d.dead, d.left = false, false, false, 0
+}
+
+// dieAfter makes the count-th operation from now on the one at which the process
+// ends: it and all later ones change nothing.
+func (d *disk) dieAfter(count int) { d.left = count }
+
+// act is called by every operation that changes something.
+func (d *disk) act() error {
+	if d.left > 0 {
+		d.left--
+		d.dead = d.left == 0
+	}
+	if d.dead {
+		return errDead
+	}
+	return nil
 }
 
 func sorted[V any](m map[string]V) []string {
@@ -176,6 +194,9 @@ func (f *file) Write(p []byte) (int, error) {
 }
 
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.d.act(); err != nil {
+		return 0, err
+	}
 	if f.d.full && int(off)+len(p) > len(f.node.data) {
 		return 0, errDiskFull
 	}
@@ -184,6 +205,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *file) Preallocate(off, length int64) error {
+	if err := f.d.act(); err != nil {
+		return err
+	}
 	if end := int(off + length); end > len(f.node.data) {
 		if f.d.full {
 			return errDiskFull
@@ -194,7 +218,9 @@ func (f *file) Preallocate(off, length int64) error {
 }
 
 func (f *file) Sync() error {
-	f.d.syncs++
+	if err := f.d.act(); err != nil {
+		return err
+	}
 	if f.d.badSync {
 		f.d.badSync = false
 		return errSync
@@ -238,6 +264,9 @@ func (i info) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
 func notExist(op, name string) error { return &os.PathError{Op: op, Path: name, Err: os.ErrNotExist} }
 
 func (d *disk) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := d.act(); err != nil {
+		return nil, err
+	}
 	if d.full {
 		return nil, errDiskFull
 	}
@@ -273,6 +302,9 @@ func (d *disk) Link(oldname, newname string) error {
 }
 
 func (d *disk) Remove(name string) error {
+	if err := d.act(); err != nil {
+		return err
+	}
 	if _, ok := d.now[name]; !ok {
 		return notExist("remove", name)
 	}
@@ -290,6 +322,9 @@ func (d *disk) RemoveAll(name string) error {
 }
 
 func (d *disk) Rename(oldname, newname string) error {
+	if err := d.act(); err != nil {
+		return err
+	}
 	n, ok := d.now[oldname]
 	if !ok {
 		return notExist("rename", oldname)

@@ -13,15 +13,23 @@ import (
 // messages may come twice.
 type network struct {
 	s       *Sim
-	blocked map[[2]int]bool          // [from, to]
+	blocked map[[2]int]int           // [from, to]: by how many faults
 	slow    map[[2]int]time.Duration // extra delay
 }
 
 func newNetwork(s *Sim) *network {
-	return &network{s: s, blocked: make(map[[2]int]bool), slow: make(map[[2]int]time.Duration)}
+	return &network{s: s, blocked: make(map[[2]int]int), slow: make(map[[2]int]time.Duration)}
 }
 
-func (n *network) open(from, to int) bool { return !n.blocked[[2]int{from, to}] }
+func (n *network) open(from, to int) bool { return n.blocked[[2]int{from, to}] == 0 }
+
+func (n *network) cut(link [2]int)  { n.blocked[link]++ }
+func (n *network) mend(link [2]int) { n.blocked[link] = max(0, n.blocked[link]-1) }
+
+func (n *network) clear() {
+	clear(n.blocked)
+	clear(n.slow)
+}
 
 // delay draws the one-way time of a packet.
 func (n *network) delay(from, to int) time.Duration {
@@ -95,7 +103,7 @@ func (p *port) Forward(to shard.NodeID, body []byte) bool {
 func (n *simNode) receive(from *simNode, frame []byte) {
 	packets, err := transport.DecodePackets(frame, n.port.packets[:0])
 	if err != nil {
-		n.s.violate("codec", "node %d cannot decode a packet of node %d: %v", n.index, from.index, err)
+		n.s.violate("codec", "%s cannot decode a packet of %s: %v", n.name(), from.name(), err)
 	}
 	for i := range packets {
 		if packets[i].Kind == transport.PacketConsensus {

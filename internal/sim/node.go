@@ -41,10 +41,17 @@ type simNode struct {
 
 	appends   []logAppend // handed in and not yet being written
 	writing   bool
+	retry     bool                       // the disk is full
 	extraSync time.Duration              // a slow disk
 	applyBusy map[shard.ID]time.Duration // when the shard's last job ends
-	skew      float64                    // how fast its clock runs
+	doomed    int                        // the next start dies at this operation; zero: it does not
+
+	skew      float64 // how fast its clock runs
+	skewSince time.Duration
+	clockBase time.Duration // what the clock said then
 	jump      time.Duration
+	firstSeq  uint64
+	submits   uint64
 }
 
 type logAppend struct {
@@ -71,7 +78,12 @@ func (n *simNode) running() bool { return n.up }
 
 // clock is the node's own monotonic time.
 func (n *simNode) clock() time.Duration {
-	return time.Duration(float64(n.s.now)*n.skew) + n.jump
+	return n.clockBase + time.Duration(float64(n.s.now-n.skewSince)*n.skew) + n.jump
+}
+
+func (n *simNode) setSkew(skew float64) {
+	n.clockBase += time.Duration(float64(n.s.now-n.skewSince) * n.skew)
+	n.skewSince, n.skew = n.s.now, skew
 }
 
 // whenAwake runs do now, or when the paused process goes on.
@@ -99,56 +111,84 @@ func (n *simNode) later(d time.Duration, do func()) {
 func (n *simNode) start() {
 	n.boots++
 	n.up, n.paused, n.asleep = true, false, nil
-	n.appends, n.writing = nil, false
+	n.appends, n.writing, n.retry = nil, false, false
 	n.applyBusy = make(map[shard.ID]time.Duration)
 	n.stores = make(map[shard.ID]*store.Store)
 	n.port = &port{n: n}
+	n.firstSeq, n.submits = uint64(n.boots)<<32, 0
 	n.s.trace.line(n.s.now, n.name(), "start", "life %d incarnation %d", n.boots, n.incarnation)
-	var err error
-	if n.log, err = wal.Open(n.disk, "wal", wal.Options{SegmentBytes: n.s.opts.swarm.segmentBytes}); err != nil {
-		n.s.violate("restart", "node %d cannot open its log: %v", n.index, err)
+	if n.doomed > 0 && !n.s.healing {
+		n.disk.dieAfter(n.doomed)
 	}
-	n.router = router.New(router.Config{
-		Node: n.id, Network: n.port, FirstSeq: uint64(n.boots) << 32,
-		Limits: router.Limits{Timeout: requestTimeout},
-	})
-	w := &n.s.opts.swarm
-	n.host = shard.NewHost(shard.HostConfig{
-		Node: n.id, Incarnation: n.incarnation,
-		Timing:  shard.Timing{Tick: w.tick, HeartbeatTicks: w.heartbeatTicks, ElectionTicks: w.electionTicks},
-		Limits:  shard.Limits{LagEntries: w.lagEntries, CacheBytes: 4 << 10, ApplyEntries: 16},
-		Windows: shard.Windows{MessageBytes: 4 << 10, InflightMessages: 16},
-	}, shard.Ports{Log: n, Network: n.port, Apply: applyPort{n}, Snapshots: snapshotPort{n}, Outcome: n.router})
-	n.router.SetHost(n.host)
-	n.host.SetNow(n.clock())
-	n.router.SetNow(n.clock())
-	for _, id := range n.s.shardIDs() {
-		n.openShard(id)
+	n.doomed = 0
+	n.newHost()
+	if err := n.open(); err != nil {
+		if !errors.Is(err, errDead) {
+			n.s.violate("restart", "%s: %v", n.name(), err)
+		}
+		n.s.report.count("recovery crash in restart")
+		n.crash(0.5)
+		n.restartLater(10 * time.Millisecond)
+		return
 	}
 	n.process()
 	n.tickLater()
 	n.flushLater()
 }
 
-func (n *simNode) openShard(id shard.ID) {
-	s, err := store.Open(n.memory, id, store.Options{QuotaBytes: n.s.opts.swarm.quotaBytes})
+func (n *simNode) newHost() {
+	w := &n.s.opts.swarm
+	n.router = router.New(router.Config{
+		Node: n.id, Network: n.port, FirstSeq: n.firstSeq,
+		Limits: router.Limits{Timeout: requestTimeout, RoundTimeout: 200 * time.Millisecond},
+	})
+	n.host = shard.NewHost(shard.HostConfig{
+		Node: n.id, Incarnation: n.incarnation,
+		Timing:  shard.Timing{Tick: w.tick, HeartbeatTicks: w.heartbeatTicks, ElectionTicks: w.electionTicks},
+		Limits:  shard.Limits{LagEntries: w.lagEntries, CacheBytes: w.cacheBytes, ApplyEntries: 16},
+		Windows: shard.Windows{MessageBytes: 4 << 10, InflightMessages: 16},
+	}, shard.Ports{Log: n, Network: n.port, Apply: applyPort{n}, Snapshots: snapshotPort{n}, Outcome: n.router})
+	n.router.SetHost(n.host)
+	n.host.SetNow(n.clock())
+	n.router.SetNow(n.clock())
+}
+
+// open recovers the log and every shard.
+func (n *simNode) open() (err error) {
+	if n.log, err = wal.Open(n.disk, "wal", wal.Options{SegmentBytes: n.s.opts.swarm.segmentBytes}); err != nil {
+		return err
+	}
+	if n.log.Stats().Torn {
+		n.s.report.count("recovery torn tail")
+	}
+	for _, id := range n.s.shardIDs() {
+		if err := n.openShard(id); err != nil {
+			return fmt.Errorf("shard %d: %w", id, err)
+		}
+		n.s.check.restarted(n, id)
+	}
+	return nil
+}
+
+func (n *simNode) openShard(id shard.ID) error {
+	s, err := store.Open(n.memory, id, store.Options{})
 	if err != nil {
-		n.s.violate("restart", "node %d cannot open shard %d: %v", n.index, id, err)
+		return err
 	}
 	state, err := n.log.State(shard.Group(id))
 	if err != nil {
-		n.s.violate("restart", "node %d cannot read shard %d's log: %v", n.index, id, err)
+		return err
 	}
 	c, ahead, err := shard.Restore(s.Applied(), state, n.s.firstConfiguration())
 	if err != nil {
-		n.s.violate("restart", "node %d cannot restore shard %d: %v", n.index, id, err)
+		return err
 	}
 	if ahead {
 		n.s.report.count("recovery engine ahead of log")
 		var b wal.Batch
 		b.Install(shard.Group(id), c.Log.Released, c.Log.ReleasedEpoch)
 		if err := errors.Join(n.log.Write(&b), n.log.Sync()); err != nil {
-			n.s.violate("restart", "node %d: %v", n.index, err)
+			return err
 		}
 	}
 	c.Rand = rand.New(rand.NewPCG(n.s.opts.Seed, uint64(n.index)<<32|uint64(n.boots)<<16|uint64(id)))
@@ -158,10 +198,46 @@ func (n *simNode) openShard(id shard.ID) {
 		Observe: n.s.check.observer(n, id),
 	})
 	if err != nil {
-		n.s.violate("restart", "node %d cannot start shard %d: %v", n.index, id, err)
+		return err
 	}
 	n.router.AddShard(id, waiters, c.Applied)
 	n.stores[id] = s
+	return nil
+}
+
+// replica is the running process's replica of a shard.
+func (n *simNode) replica(id shard.ID) (*shard.Replica, bool) {
+	if !n.up {
+		return nil, false
+	}
+	return n.host.Replica(id)
+}
+
+// carried are the shards that the running process carries.
+func (n *simNode) carried() (ids []shard.ID) {
+	if n.up {
+		for _, id := range n.s.shardIDs() {
+			if _, ok := n.stores[id]; ok {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+// votes reports whether the node's present incarnation is a voter of a shard, by
+// the latest decided configuration.
+func (n *simNode) votes(id shard.ID) bool {
+	c := &n.s.check.shard(id).configuration
+	return slices.Contains(c.Voters, shard.ReplicaOf(n.id, n.incarnation))
+}
+
+// submit hands a command to the router and returns the request id that it gets.
+func (n *simNode) submit(id shard.ID, kind store.Kind, body []byte, a shard.Answer) store.RequestID {
+	n.submits++
+	request := store.RequestID{Node: uint64(n.id), Seq: n.firstSeq + n.submits}
+	n.router.Submit(id, kind, body, a)
+	return request
 }
 
 // firstConfiguration is what every shard of a run begins with.
@@ -187,7 +263,8 @@ func (n *simNode) process() {
 }
 
 func (n *simNode) tickLater() {
-	n.later(n.s.opts.swarm.tick, func() {
+	n.later(time.Duration(float64(n.s.opts.swarm.tick)/n.skew), func() {
+		n.router.SetNoSpace(n.disk.full)
 		n.host.Tick()
 		n.router.Tick()
 		n.process()
@@ -195,20 +272,25 @@ func (n *simNode) tickLater() {
 	})
 }
 
-// flushLater flushes the engine and releases the log, now and then.
+// flushLater flushes the engine, releases the log and prunes, now and then.
 func (n *simNode) flushLater() {
 	n.later(n.s.between(0, 2*n.s.opts.swarm.flushEvery), func() {
 		if n.s.chance(0.7) {
 			if err := n.memory.Flush(); err != nil {
-				n.s.violate("engine", "node %d flush: %v", n.index, err)
+				n.s.violate("engine", "%s flush: %v", n.name(), err)
 			}
 		}
-		for _, id := range n.s.shardIDs() {
+		for _, id := range n.carried() {
 			flushed, err := n.stores[id].DurableApplied()
 			if err != nil {
-				n.s.violate("engine", "node %d shard %d: %v", n.index, id, err)
+				n.s.violate("engine", "%s shard %d: %v", n.name(), id, err)
 			}
 			n.host.Durably(id, consensus.Index(flushed.Index))
+			if n.s.chance(0.3) {
+				if _, err := n.stores[id].DB().Prune(40); err != nil {
+					n.s.violate("engine", "%s shard %d prune: %v", n.name(), id, err)
+				}
+			}
 		}
 		n.process()
 		n.flushLater()
@@ -217,13 +299,74 @@ func (n *simNode) flushLater() {
 
 // crash ends the process; the disk keeps what was synced and some of the rest.
 func (n *simNode) crash(keep float64) {
+	n.s.trace.line(n.s.now, n.name(), "crash", "keeping %.0f%% of what was not synced", keep*100)
+	n.down()
+	n.disk.crash(keep)
+	n.memory = n.memory.Crash(n.rng.IntN)
+}
+
+// stop ends the process in good order.
+func (n *simNode) stop() {
+	n.s.trace.line(n.s.now, n.name(), "stop", "")
+	if err := errors.Join(n.memory.Flush(), n.log.Close()); err != nil && !errors.Is(err, errDead) && !errors.Is(err, errSync) {
+		n.s.violate("stop", "%s: %v", n.name(), err)
+	}
+	n.down()
+	n.disk.locks = make(map[string]bool)
+	if n.disk.dead {
+		n.disk.crash(0.5)
+	}
+}
+
+func (n *simNode) down() {
 	n.up = false
 	n.boots++
-	n.disk.crash(keep)
-	n.memory = n.memory.Crash(n.rng)
-	n.s.trace.line(n.s.now, n.name(), "crash", "keeping %.0f%% of what was not synced", keep*100)
 	n.s.peersSee(n, consensus.PeerReset)
-	n.s.check.crashed(n)
+	n.s.lost(n)
+}
+
+// restartLater starts the process after a while, unless it runs by then.
+func (n *simNode) restartLater(d time.Duration) {
+	n.s.after(d, func() {
+		if !n.up {
+			n.start()
+		}
+	})
+}
+
+// wipe replaces the disk of a process that is down.
+func (n *simNode) wipe() {
+	n.incarnation++
+	n.disks++
+	n.disk, n.memory = newDisk(n.rng), engine.NewMemory()
+	n.s.trace.line(n.s.now, n.name(), "wipe", "incarnation %d", n.incarnation)
+}
+
+// resume lets a paused process go on with what has arrived meanwhile.
+func (n *simNode) resume() {
+	if !n.paused {
+		return
+	}
+	n.paused = false
+	n.s.trace.line(n.s.now, n.name(), "resume", "%d events", len(n.asleep))
+	asleep, life := n.asleep, n.boots
+	n.asleep = nil
+	for _, do := range asleep {
+		if n.boots == life {
+			n.whenAwake(do)
+		}
+	}
+}
+
+// heal ends what is wrong with the node.
+func (n *simNode) heal() {
+	n.disk.full, n.disk.badSync, n.extraSync, n.doomed = false, false, 0, 0
+	n.disk.left = 0
+	n.setSkew(1)
+	n.resume()
+	if !n.up {
+		n.start()
+	}
 }
 
 // peersSee tells the others that a node's connections broke.

@@ -15,9 +15,11 @@ type Options struct {
 	Seed     uint64
 	Nodes    int           // 3 or 5 when zero
 	Shards   int           // 8 when zero
-	Duration time.Duration // of the faulty phase, in virtual time; 20 s when zero
+	Duration time.Duration // of the faulty phase, in virtual time; 10 s when zero
 	Clients  int           // 8 when zero
 	Trace    io.Writer     // one line per event; nil: none
+	Calm     bool          // no faults at all
+	Only     string        // the one fault to inject, by name; "": the seed's mix
 
 	swarm swarm
 }
@@ -41,7 +43,7 @@ type swarm struct {
 	readFraction     float64
 	leaseTTL         int64
 	think            time.Duration
-	quotaBytes       int64
+	cacheBytes       int  // little: messages and applies read the log back
 	snapshotHappy    bool // little log is kept, so that snapshots are frequent
 }
 
@@ -55,7 +57,7 @@ func (o *Options) setDefaults() {
 		o.Shards = 8
 	}
 	if o.Duration == 0 {
-		o.Duration = 20 * time.Second
+		o.Duration = 10 * time.Second
 	}
 	if o.Clients == 0 {
 		o.Clients = 8
@@ -69,7 +71,7 @@ func (o *Options) setDefaults() {
 	w.syncMin = time.Duration(pick(100, 500)) * time.Microsecond
 	w.syncMax = w.syncMin * time.Duration(pick(2, 10, 40))
 	w.applyMax = time.Duration(pick(100, 2000, 20000)) * time.Microsecond
-	w.faultEvery = time.Duration(pick(200, 400, 700)) * time.Millisecond
+	w.faultEvery = time.Duration(pick(150, 250, 350)) * time.Millisecond
 	w.segmentBytes = int64(pick(64<<10, 256<<10))
 	w.snapshotHappy = pick(0, 1) == 1
 	w.lagEntries = 2000
@@ -81,8 +83,25 @@ func (o *Options) setDefaults() {
 	w.readFraction = float64(pick(20, 40, 60)) / 100
 	w.leaseTTL = int64(pick(1, 2, 3))
 	w.think = time.Duration(pick(5, 20)) * time.Millisecond
+	w.cacheBytes = pick(256, 4<<10, 1<<20)
 	for i := range w.weights {
 		w.weights[i] = pick(0, 1, 1, 3)
+	}
+	o.choose()
+}
+
+// choose narrows the faults down to what the options ask for.
+func (o *Options) choose() {
+	w := &o.swarm
+	for i := range w.weights {
+		if o.Calm || o.Only != "" && o.Only != faults[i].name {
+			w.weights[i] = 0
+		} else if o.Only != "" {
+			w.weights[i] = 1
+		}
+	}
+	if o.Calm {
+		w.loss, w.duplicate = 0, 0
 	}
 }
 

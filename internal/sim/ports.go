@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/consensus"
@@ -27,41 +28,51 @@ func (n *simNode) writeLog() {
 		taken := n.appends
 		n.appends = nil
 		for i := range taken {
-			if err := n.log.Write(taken[i].batch); err != nil {
-				n.logFailed(err, taken[i:])
-				if !n.up {
-					return
-				}
-				taken = taken[:i]
-				break
+			err := n.log.Write(taken[i].batch)
+			if err == nil {
+				continue
 			}
+			if !errors.Is(err, wal.ErrFull) {
+				n.fatal(err)
+				return
+			}
+			// A full disk waits: nothing is torn, nothing acknowledged.
+			n.s.report.count("error log: " + rootText(err))
+			n.appends = append(slices.Clone(taken[i:]), n.appends...)
+			taken, n.retry = taken[:i], true
+			break
 		}
 		n.later(n.s.between(w.syncMin, w.syncMax)+n.extraSync, func() { n.syncLog(taken) })
 	})
 }
 
+// fullRetry is the pause between attempts to write to a full disk.
+const fullRetry = 50 * time.Millisecond
+
 func (n *simNode) syncLog(taken []logAppend) {
 	if err := n.log.Sync(); err != nil {
-		n.logFailed(err, nil)
+		n.fatal(err)
 		return
 	}
-	n.writing = false
 	if len(taken) > 0 {
 		n.host.Durable(taken[len(taken)-1].ticket)
 		n.process()
 	}
-	n.writeLog()
-}
-
-// logFailed: a full disk waits, anything else ends the process.
-func (n *simNode) logFailed(err error, rest []logAppend) {
-	n.s.report.count("error log: " + rootText(err))
-	if errors.Is(err, wal.ErrFull) {
-		n.appends = append(append([]logAppend(nil), rest...), n.appends...)
-		n.router.SetNoSpace(true)
+	again := func() { n.writing = false; n.writeLog() }
+	if n.retry {
+		n.retry = false
+		n.later(fullRetry, again)
 		return
 	}
-	n.s.nemesis.fatal(n)
+	again()
+}
+
+// fatal is what a node does when its disk fails: its process ends at once, and
+// nothing that was not synced is ever acknowledged.
+func (n *simNode) fatal(err error) {
+	n.s.report.count("error log: " + rootText(err))
+	n.crash(0.5)
+	n.restartLater(n.s.between(10*time.Millisecond, 500*time.Millisecond))
 }
 
 // Read implements shard.LogPort.
@@ -88,7 +99,7 @@ func (p applyPort) Submit(job *shard.ApplyJob) {
 	n.later(at-n.s.now, func() {
 		job.Run(n.log)
 		if err := n.host.Applied(job); err != nil {
-			n.s.violate("apply", "node %d: %v", n.index, err)
+			n.s.violate("apply", "%s: %v", n.name(), err)
 		}
 		n.s.check.applied(n, job.Shard())
 		n.process()
@@ -133,7 +144,9 @@ func (n *simNode) links() *network { return n.s.links }
 type stagedBytes struct{ data []byte }
 
 // Install implements shard.StagedSnapshot.
-func (b *stagedBytes) Install(into *store.Store) error { return shard.ReadState(bytes.NewReader(b.data), into) }
+func (b *stagedBytes) Install(into *store.Store) error {
+	return shard.ReadState(bytes.NewReader(b.data), into)
+}
 
 // Discard implements shard.StagedSnapshot.
 func (b *stagedBytes) Discard() {}

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/quorate/quorate/consensus/raft"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -18,16 +19,17 @@ type Sim struct {
 	queue eventQueue
 	order uint64 // of scheduling, to break ties
 
-	nodes   []*simNode
-	links   *network
-	clients []*client
-	check   *checkers
-	nemesis *nemesis
-	trace   *tracer
-	report  Report
+	nodes    []*simNode
+	links    *network
+	clients  []*client
+	watches  []*watch
+	check    *checkers
+	operator *operator
+	coverage raft.Coverage
+	trace    *tracer
+	report   Report
 
 	healing bool // no more faults: everything must come back
-	stopped bool
 }
 
 // event is something that happens at a virtual time.
@@ -81,6 +83,8 @@ func Run(opts Options) (report Report) {
 		if p := recover(); p != nil {
 			s.fail(failureOf(p))
 		}
+		s.countCells()
+		s.trace.flush()
 		s.report.SimTime, s.report.CoreTime = s.now, time.Since(start)
 		report = s.report
 	}()
@@ -94,7 +98,9 @@ func Run(opts Options) (report Report) {
 		n.start()
 	}
 	s.startClients()
-	s.nemesis = startNemesis(s)
+	s.operator = &operator{s}
+	s.operator.work()
+	startNemesis(s)
 	s.phase(opts.Duration)
 	s.heal()
 	s.check.atEnd()
@@ -151,6 +157,16 @@ func (s *Sim) fail(f *Failure) {
 	f.At = s.now
 	s.report.Failure = f
 	s.trace.line(s.now, "sim", "FAIL", "%s: %s", f.Checker, f.Text)
+}
+
+// countCells adds the handler table's coverage to the report.
+func (s *Sim) countCells() {
+	for _, c := range raft.Cells(&s.coverage) {
+		if s.report.Counts == nil {
+			s.report.Counts = make(map[string]int)
+		}
+		s.report.Counts["cell "+c.Row+" "+c.Kind] += int(c.Count)
+	}
 }
 
 // shardIDs are the shards of the run, 1..Shards.
