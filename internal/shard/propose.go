@@ -132,3 +132,15 @@ func (h *Host) Transfer(id ID, to consensus.ReplicaID) error {
 	h.touch(r)
 	return r.machine.Propose(consensus.Proposal{Kind: consensus.ProposeTransfer, Transferee: to})
 }
+
+// Membership asks the shard's machine to make target its membership. It returns
+// ErrUnknownShard or the machine's refusal; a nil error means that the change has
+// begun, not that it will be decided.
+func (h *Host) Membership(id ID, target consensus.Membership) error {
+	r, ok := h.replicas[id]
+	if !ok {
+		return fmt.Errorf("change membership of shard %d: %w", id, ErrUnknownShard)
+	}
+	h.touch(r)
+	return r.machine.Propose(consensus.Proposal{Kind: consensus.ProposeMembership, Target: target})
+}

@@ -223,6 +223,7 @@ func (r *Replica) hold(seq consensus.Seq, messages []consensus.Message) {
 // syncedUpTo is called when the log is durable up to seq.
 func (r *Replica) syncedUpTo(seq consensus.Seq) {
 	r.durable = seq
+	r.machine.Done(consensus.Done{Durable: seq})
 	n := 0
 	for n < len(r.unsynced) && r.unsynced[n].seq <= seq {
 		r.waiting -= r.unsynced[n].bytes
@@ -240,7 +241,6 @@ func (r *Replica) syncedUpTo(seq consensus.Seq) {
 		n++
 	}
 	r.held = append(r.held[:0], r.held[n:]...)
-	r.machine.Done(consensus.Done{Durable: seq})
 }
 
 // evictable is the highest index that the log can give back (H1).
