@@ -24,14 +24,6 @@ type Pebble struct {
 	ingests          atomic.Int64 // names the tables of concurrent ingests apart
 }
 
-// formatVersion is the version of the layout of our own keys' home; see
-// docs/formats.md.
-const formatVersion = 1
-
-// formatKey holds formatVersion. It lies in the prefix of shard 0, which no shard
-// uses.
-var formatKey = []byte("\x00\x00\x00\x00\x00\x00\x00\x00format")
-
 type fatalError string
 
 func (e fatalError) Error() string { return "engine: " + string(e) }
@@ -57,41 +49,32 @@ func OpenPebble(fs env.FS, dir string, opts Options) (*Pebble, error) {
 }
 
 func (p *Pebble) open(opts Options) error {
-	desc, err := pebble.Peek(p.dir, p.fs)
+	complete, err := p.checkFormat()
 	if err != nil {
-		return fmt.Errorf("engine: look into %s: %w", p.dir, err)
-	}
-	if desc.Exists && desc.FormatMajorVersion > pebbleFormat {
-		return fmt.Errorf("%w: %s has Pebble format %d, this build knows up to %d",
-			ErrVersion, p.dir, desc.FormatMajorVersion, pebbleFormat)
+		return err
 	}
 	if err := p.removeLeftovers(); err != nil {
 		return err
 	}
-	if p.db, err = pebble.Open(p.dir, opts.pebbleOptions(p)); err != nil {
+	p.db, err = pebble.Open(p.dir, opts.pebbleOptions(p))
+	if err != nil && !complete {
+		// The power went while the directory was being made for the first time,
+		// and Pebble cannot go on from some of the states that this leaves. Nothing
+		// was ever kept here.
+		if err = p.clear(); err == nil {
+			p.db, err = pebble.Open(p.dir, opts.pebbleOptions(p))
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("engine: open %s: %w", p.dir, err)
 	}
-	if err := p.checkFormat(); err != nil {
-		return errors.Join(err, p.db.Close())
-	}
-	return nil
-}
-
-// checkFormat compares or writes our own format version.
-func (p *Pebble) checkFormat() error {
-	v, ok, err := p.Get(formatKey, nil)
-	switch {
-	case err != nil:
-		return err
-	case ok && (len(v) != 1 || v[0] != formatVersion):
-		return fmt.Errorf("%w: %s has format %x, this build knows %d", ErrVersion, p.dir, v, formatVersion)
-	case ok:
+	if complete {
 		return nil
 	}
-	if err := p.db.Set(formatKey, []byte{formatVersion}, pebble.NoSync); err != nil {
-		return err
+	if err := p.writeFormat(); err != nil {
+		return errors.Join(fmt.Errorf("engine: create %s: %w", p.dir, err), p.db.Close())
 	}
-	return p.Flush()
+	return nil
 }
 
 // makeDir creates dir so that it survives a crash.

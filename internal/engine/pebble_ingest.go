@@ -86,7 +86,7 @@ func (w *tableWriter) add(key, value []byte) error {
 
 func (w *tableWriter) begin() error {
 	path := w.engine.fs.PathJoin(w.dir, fmt.Sprintf("%d-%d.sst", w.ingest, len(w.paths)))
-	f, err := w.engine.fs.Create(path, "quorate-ingest")
+	f, err := w.engine.fs.Create(path, writeCategory)
 	if err != nil {
 		return err
 	}

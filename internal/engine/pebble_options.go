@@ -38,6 +38,8 @@ const (
 	// bloomBitsPerKey gives about one false positive in a hundred. Every put of a
 	// new key asks for it first, and the filter answers without a block read.
 	bloomBitsPerKey = 10
+	// writeCategory labels our own files in Pebble's statistics.
+	writeCategory = "quorate"
 	// pebbleFormat is pinned: moving it is a decision, since an older build can
 	// then no longer open the directory.
 	pebbleFormat = pebble.FormatTableFormatV6

@@ -53,9 +53,7 @@ func dump(t interface{ Fatal(...any) }, r Reader, lower, upper []byte) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(it.Key(), formatKey) {
-			fmt.Fprintf(&out, "%s=%s ", it.Key(), v)
-		}
+		fmt.Fprintf(&out, "%s=%s ", it.Key(), v)
 	}
 	if err := errors.Join(it.Error(), it.Close()); err != nil {
 		t.Fatal(err)

@@ -238,9 +238,9 @@ func (m *merge) decodeHist() (err error) {
 	return err
 }
 
-// countCurrent counts the keys of rg in the current table, up to max, without
-// touching a value. It returns the key after the last one counted when it stopped
-// at max, and nil otherwise.
+// countCurrent counts the keys of rg in the current table, up to max (less than
+// zero: all), without touching a value. It returns the key after the last one
+// counted when it stopped at max, and nil otherwise.
 func (r *reader) countCurrent(rg Range, max int64) (n int64, next []byte, err error) {
 	if rg.Empty() {
 		return 0, nil, nil

@@ -124,9 +124,6 @@ func (c *command) runPut(r *PutRequest) (*PutResponse, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Not found is possible where checkPut found it: an earlier operation of the
-		// same transaction may have deleted "from a key on". Then there is nothing
-		// to keep.
 		if r.IgnoreValue {
 			value = bytes.Clone(old.Value)
 		}

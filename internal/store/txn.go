@@ -146,7 +146,8 @@ func (c *command) txn(r *TxnRequest) (*TxnResponse, error) {
 	if err := path.compareAll(writerSource{c.w}, r); err != nil {
 		return nil, err
 	}
-	if err := c.checkTxn(r, &path); err != nil {
+	check := txnCheck{command: c, path: &path}
+	if err := check.txn(r); err != nil {
 		return nil, err
 	}
 	path.next = 0
@@ -173,20 +174,45 @@ func txnCost(r *TxnRequest) int64 {
 	return max(costs[0], costs[1])
 }
 
-func (c *command) checkTxn(r *TxnRequest, path *txnPath) error {
-	ops, _ := path.branch(r)
+// txnCheck finds every reason to reject a transaction before it changes anything.
+type txnCheck struct {
+	*command
+	path    *txnPath
+	deletes []mvcc.Range // by operations that come earlier on the path
+}
+
+func (c *txnCheck) txn(r *TxnRequest) error {
+	ops, _ := c.path.branch(r)
 	for i := range ops {
 		var err error
 		switch op := &ops[i]; {
 		case op.Range != nil:
 			err = checkRange(c.w.Head(), op.Range)
 		case op.Put != nil:
-			err = c.checkPut(op.Put)
+			err = c.put(op.Put)
+		case op.DeleteRange != nil:
+			c.deletes = append(c.deletes, mvcc.NewRange(op.DeleteRange.Key, op.DeleteRange.RangeEnd))
 		case op.Txn != nil:
-			err = c.checkTxn(op.Txn, path)
+			err = c.txn(op.Txn)
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// put checks a put on the path. The key that it keeps the value or lease of may be
+// there now and gone when the put runs: an earlier operation can delete "from a
+// key on" and pass Validate. etcd finds out in the middle of the transaction and
+// crashes on every member; here it is the rejection that it would be a moment later.
+func (c *txnCheck) put(r *PutRequest) error {
+	if err := c.checkPut(r); err != nil || !(r.IgnoreValue || r.IgnoreLease) {
+		return err
+	}
+	for _, rg := range c.deletes {
+		if rg.Contains(r.Key) {
+			return ErrKeyNotFound
 		}
 	}
 	return nil
