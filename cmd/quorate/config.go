@@ -39,6 +39,8 @@ type Config struct {
 
 	Compaction Compaction
 	Clients    Clients
+	// Pprof serves Go's profiles under /debug/pprof/.
+	Pprof bool
 	// Engine names the consensus engine of shards that this node creates.
 	Engine string
 }

@@ -37,7 +37,6 @@ var ignoredFlags = []flagSpec{
 	{name: "feature-gates"},
 
 	// Looking inside.
-	{name: "enable-pprof", kind: boolean, preset: "false"},
 	{name: "metrics", preset: "basic"},
 	{name: "enable-log-rotation", kind: boolean, preset: "false", note: "rotate from outside and send SIGHUP"},
 	{name: "log-rotation-config-json", note: "rotate from outside and send SIGHUP"},

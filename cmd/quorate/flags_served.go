@@ -29,6 +29,7 @@ var servedFlags = []flagSpec{
 	{name: "auto-compaction-mode", preset: modePeriodic, choices: []string{modePeriodic, modeRevision},
 		note: "what --auto-compaction-retention counts"},
 	{name: "auto-compaction-retention", preset: "0", note: "history to keep: hours or a duration, or revisions; 0 keeps all"},
+	{name: "enable-pprof", kind: boolean, preset: "false", note: "serve Go's profiles under /debug/pprof/ to clients"},
 	{name: "logger", preset: "zap", choices: []string{"zap"}, note: "kept for etcd's sake"},
 	{name: "log-level", preset: "info", choices: logLevelNames, note: "least level that is written"},
 	{name: "log-format", preset: formatJSON, choices: []string{formatJSON, formatConsole}, note: "one JSON object per line, or text"},

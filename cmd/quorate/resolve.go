@@ -70,6 +70,7 @@ func resolveIdentity(s *settings, c *Config) error {
 		return fmt.Errorf("%s is longer than %d bytes: use a shorter name", s.where("name"), nameBytesMax)
 	}
 	c.Engine = s.text("engine")
+	c.Pprof = s.boolean("enable-pprof")
 	c.WALDir = s.text("wal-dir")
 	c.DataDir = s.text("data-dir")
 	if c.DataDir != "" {

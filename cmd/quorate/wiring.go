@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
+	"net/http/pprof"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -121,6 +123,7 @@ const commandOverheadBytes = 512 << 10
 
 func serverConfig(c *Config) server.Config {
 	return server.Config{
+		HTTP:                 profiles(c.Pprof),
 		Limits:               server.Limits{RequestBytesMax: c.RequestBytesMax, TxnOpsMax: c.TxnOpsMax},
 		ElectionTimeout:      c.Election,
 		Keepalive:            keepalive(&c.Clients),
@@ -128,6 +131,20 @@ func serverConfig(c *Config) server.Config {
 		ProgressInterval:     c.Clients.ProgressInterval,
 		Build:                server.BuildInfo{Version: readBuild().Version, Revision: readBuild().Commit},
 	}
+}
+
+// profiles serves Go's profiles, if they are wanted.
+func profiles(wanted bool) http.Handler {
+	if !wanted {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
 }
 
 // keepalive writes "off" as the server reads it: its zeros are defaults.

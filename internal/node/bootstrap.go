@@ -63,7 +63,11 @@ func (n *Node) listen() error {
 			Cluster: id.Cluster, Node: transport.NodeID(id.Node), Incarnation: transport.Incarnation(id.Incarnation),
 			Disk: id.Disk, Name: id.Name, MinLevel: n.cfg.MinLevel, MaxLevel: n.cfg.MaxLevel,
 		},
-		Network: n.cfg.Network, Clock: n.cfg.Clock, Handler: peerHandler{n},
+		Network: n.cfg.Network, Clock: n.cfg.Clock, Handler: peerHandler{n}, Logger: n.cfg.Logger, Seed: n.cfg.Seed,
+		Limits: transport.Limits{
+			FrameBytes:        max(16<<20, 2*n.cfg.CommandBytes),
+			KeepaliveInterval: 2 * n.cfg.Heartbeat, IdleTimeout: n.cfg.Election,
+		},
 	})
 	for _, addr := range n.cfg.ListenPeer {
 		l, err := n.cfg.Network.Listen(n.ctx, addr)
