@@ -224,9 +224,11 @@ func (g *generator) deleteLeased() []step {
 		unary(methodLeaseTTL, &pb.LeaseTimeToLiveRequest{ID: id, Keys: true}))
 }
 
-// compactSpecial asks for compactions that cannot be, and for 0, which etcd
-// allows once.
+// compactSpecial asks for compactions that cannot be.
 func (g *generator) compactSpecial() []step {
+	if g.model.compacted < 0 {
+		return g.compactTurn() // see notCompared
+	}
 	rev := []int64{0, -1, g.revision("future"), g.model.compacted, g.revision("compacted"), 0}[g.turn("compact", 6)]
 	return []step{unary(methodCompact, &pb.CompactionRequest{Revision: rev, Physical: g.chance(50)})}
 }

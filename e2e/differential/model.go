@@ -18,7 +18,8 @@ const futureFillMax = 64
 // the reference's answers.
 type model struct {
 	rev       int64
-	compacted int64 // -1 while nothing has been compacted, as etcd has it
+	compacted int64          // -1 while nothing has been compacted, as etcd has it
+	points    map[int64]bool // revisions that were compacted at
 	keys      map[string]*mvccpb.KeyValue
 	leases    []leaseInfo
 	streams   map[int]*streamInfo
@@ -40,7 +41,7 @@ type watchInfo struct {
 }
 
 func newModel() *model {
-	return &model{compacted: -1, keys: make(map[string]*mvccpb.KeyValue), streams: make(map[int]*streamInfo)}
+	return &model{compacted: -1, points: make(map[int64]bool), keys: make(map[string]*mvccpb.KeyValue), streams: make(map[int]*streamInfo)}
 }
 
 // blockedUntil returns the highest start revision of a stream's watches, and
@@ -70,6 +71,7 @@ func (m *model) observe(req, resp proto.Message) {
 		m.txn(q, r)
 	case *pb.CompactionRequest:
 		m.compacted = q.Revision
+		m.points[q.Revision] = true
 	case *pb.LeaseGrantRequest:
 		m.leases = append(m.leases, leaseInfo{id: resp.(*pb.LeaseGrantResponse).ID, chosen: q.ID != 0})
 	case *pb.LeaseRevokeRequest:
