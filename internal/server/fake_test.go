@@ -279,3 +279,12 @@ func testContext(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// applyTxn writes around the server and its limits.
+func (r *rig) applyTxn(m *pb.TxnRequest) {
+	r.t.Helper()
+	result, err := r.k.Propose(context.Background(), store.KindTxn, txnOf(m).AppendTo(nil))
+	if err != nil || result.Err != nil {
+		r.t.Fatalf("txn: %v, %v", err, result)
+	}
+}
