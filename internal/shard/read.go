@@ -14,7 +14,8 @@ type LogRead struct {
 
 // Run reads the entries. It touches nothing of the owner's.
 func (j *LogRead) Run(log LogReader) {
-	j.entries, j.err = log.Read(j.message.Group, j.message.Fill, j.replica.host.cfg.Limits.CacheBytes, nil)
+	// The machine made the span to fit a message; less of it could not be sent.
+	j.entries, j.err = log.Read(j.message.Group, j.message.Fill, j.replica.host.cfg.Windows.MessageBytes, nil)
 }
 
 // readBack asks the log for a message's entries. Above the limit the message is
