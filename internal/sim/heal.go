@@ -39,7 +39,7 @@ func (s *Sim) heal() {
 // demand runs until nothing is missing, within the bound.
 func (s *Sim) demand(what string, missing func() string) {
 	if !s.until(healBound, func() bool { return missing() == "" }) {
-		s.violate("progress", "%v after the last fault, %s: %s", healBound, what, missing())
+		s.violate("progress", "%v after the last fault, %s: %s\n%s", healBound, what, missing(), s.describe())
 	}
 }
 
@@ -113,4 +113,26 @@ func (s *Sim) leasesEnd(whole time.Duration) {
 		}
 		s.phase(100 * time.Millisecond)
 	}
+}
+
+// describe lists every replica, for the report of a failure.
+func (s *Sim) describe() string {
+	text := ""
+	for _, id := range s.shardIDs() {
+		for _, n := range s.nodes {
+			r, ok := n.replica(id)
+			if !ok {
+				text += fmt.Sprintf("s%d %s: none\n", id, n.name())
+				continue
+			}
+			st := r.Status()
+			text += fmt.Sprintf("s%d %s: %v %v leader %v epoch %d log (%d,%d] durable %d commit %d applied %d %+v", id, n.name(), st.ID,
+				st.Role, st.Leader, st.HardState.Epoch, st.Released, st.LastIndex, st.Durable, st.Commit, st.Applied, st.Configuration)
+			for _, p := range st.Peers {
+				text += fmt.Sprintf("\n   %+v", p)
+			}
+			text += "\n"
+		}
+	}
+	return text
 }

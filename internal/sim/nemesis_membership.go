@@ -12,7 +12,7 @@ import (
 // operator replaces its replicas. As in life, that is for one node at a time.
 func (x *nemesis) wipe() bool {
 	n := x.any()
-	if n == nil || x.s.operator.replacing() {
+	if n == nil || !x.s.operator.whole() {
 		return false
 	}
 	n.crash(0)
@@ -90,6 +90,27 @@ func (o *operator) replacing() bool {
 		}
 	}
 	return false
+}
+
+// whole reports whether the loss of one disk is within what the cluster promises to
+// survive: no change of membership is under way anywhere, decided or not, and every
+// shard has three voters or more.
+func (o *operator) whole() bool {
+	for _, id := range o.s.shardIDs() {
+		decided := &o.s.check.shard(id).configuration
+		if decided.Joint() || len(decided.Voters) < 3 {
+			return false
+		}
+		for _, n := range o.s.nodes {
+			if !n.up {
+				return false
+			}
+			if c := o.s.status(n, id).Configuration; c.Joint() || !c.Membership.Equal(&decided.Membership) {
+				return false
+			}
+		}
+	}
+	return !o.replacing()
 }
 
 // mend takes one step towards every node being a voter under its incarnation:

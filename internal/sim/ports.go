@@ -116,26 +116,70 @@ func (p snapshotPort) Stream(job *shard.SnapshotSend) {
 	if err := errors.Join(shard.WriteState(&state, job.Shard(), job.View), job.View.Close()); err != nil {
 		n.s.violate("snapshot", "node %d cannot export shard %d: %v", n.index, job.Shard(), err)
 	}
-	report := func(ok bool) {
-		n.later(n.links().delay(to.index, n.index), func() {
-			n.host.SnapshotSent(job, ok)
-			n.process()
-		})
-	}
 	n.s.report.count("snapshot sent")
-	life := to.boots
+	x := &stream{from: n, to: to, life: to.boots, job: job}
 	n.later(n.links().delay(n.index, to.index)+n.s.between(0, 50*time.Millisecond), func() {
-		if !to.up || to.boots != life || to.paused || !n.links().open(n.index, to.index) {
-			report(false)
+		if x.broken() {
+			x.end(false)
 			return
 		}
 		staged := &stagedBytes{data: state.Bytes()}
+		x.attend()
 		to.whenAwake(func() {
 			m := job.Message
-			to.host.SnapshotReceived(&m, staged, func(err error) { report(err == nil) })
+			to.host.SnapshotReceived(&m, staged, func(err error) {
+				n.s.report.count("snapshot received: " + errorText(err))
+				x.answer(err == nil)
+			})
 			to.process()
 		})
 	})
+}
+
+// stream is a snapshot on its way; like a connection it ends when one of its ends
+// dies or the link between them does.
+type stream struct {
+	from, to *simNode
+	life     int // of the receiver
+	job      *shard.SnapshotSend
+	ended    bool
+}
+
+func (x *stream) broken() bool {
+	links := x.from.links()
+	return !x.to.up || x.to.boots != x.life || !links.open(x.from.index, x.to.index) || !links.open(x.to.index, x.from.index)
+}
+
+// attend looks whether the connection still stands, as keepalives do.
+func (x *stream) attend() {
+	x.from.later(100*time.Millisecond, func() {
+		if x.ended {
+			return
+		}
+		if x.broken() {
+			x.end(false)
+			return
+		}
+		x.attend()
+	})
+}
+
+// answer takes the receiver's verdict back to the sender.
+func (x *stream) answer(ok bool) {
+	x.from.later(x.from.links().delay(x.to.index, x.from.index), func() {
+		if !x.broken() {
+			x.end(ok)
+		}
+	})
+}
+
+func (x *stream) end(ok bool) {
+	if x.ended {
+		return
+	}
+	x.ended = true
+	x.from.host.SnapshotSent(x.job, ok)
+	x.from.process()
 }
 
 func (n *simNode) links() *network { return n.s.links }
