@@ -1,0 +1,104 @@
+package server
+
+import (
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/quorate/quorate/internal/store"
+)
+
+func TestStatus(t *testing.T) {
+	r, ctx := newRig(t), testContext(t)
+	r.put("a", "1")
+	got, err := r.maint.Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &pb.StatusResponse{
+		Header: topHeader(2), Version: "3.7.3", StorageVersion: "3.7.0", Leader: fakeMember, RaftTerm: fakeTerm,
+		RaftIndex: 1, RaftAppliedIndex: 1, DbSize: 1 << 20, DbSizeInUse: 1 << 19,
+		DbSizeQuota: store.QuotaDefaultBytes, DowngradeInfo: &pb.DowngradeInfo{},
+	}
+	same(t, got, want)
+	r.k.setStatus(func(s *KeyspaceStatus) { s.Leader, s.IsLearner, s.QuotaBytes = 0, true, 77 })
+	want.Leader, want.IsLearner, want.DbSizeQuota, want.Errors = 0, true, 77, []string{"etcdserver: no leader"}
+	if got, err = r.maint.Status(ctx, &pb.StatusRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, got, want)
+}
+
+func TestHashKV(t *testing.T) {
+	r, ctx := newRig(t), testContext(t)
+	for range 4 {
+		r.put("a", "v") // 2..5
+	}
+	got, err := r.maint.HashKV(ctx, &pb.HashKVRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, got, &pb.HashKVResponse{Header: topHeader(5), Hash: got.Hash, CompactRevision: -1, HashRevision: 5})
+	r.compact(3)
+	at4, err := r.maint.HashKV(ctx, &pb.HashKVRequest{Revision: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, at4, &pb.HashKVResponse{Header: topHeader(5), Hash: at4.Hash, CompactRevision: 3, HashRevision: 4})
+	if got.Hash == at4.Hash {
+		t.Error("two histories, one hash")
+	}
+	_, err = r.maint.HashKV(ctx, &pb.HashKVRequest{Revision: 2})
+	wantStatus(t, "compacted", err, rpctypes.ErrGRPCCompacted)
+	_, err = r.maint.HashKV(ctx, &pb.HashKVRequest{Revision: 6})
+	wantStatus(t, "future", err, rpctypes.ErrGRPCFutureRev)
+	hash, err := r.maint.Hash(ctx, &pb.HashRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, hash, &pb.HashResponse{Header: topHeader(5), Hash: hash.Hash})
+}
+
+func TestMoveLeader(t *testing.T) {
+	r, ctx := newRig(t), testContext(t)
+	if _, err := r.maint.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: 2}); err != nil || r.node.transferred.Load() != 2 {
+		t.Fatalf("move: %v, to %d", err, r.node.transferred.Load())
+	}
+	r.node.transferErr = rpctypes.ErrGRPCBadLeaderTransferee
+	_, err := r.maint.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: 9})
+	wantStatus(t, "bad target", err, rpctypes.ErrGRPCBadLeaderTransferee)
+	r.k.setStatus(func(s *KeyspaceStatus) { s.Leader = 2 })
+	_, err = r.maint.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: 2})
+	wantStatus(t, "asked of a follower", err, rpctypes.ErrGRPCNotLeader)
+}
+
+func TestMemberList(t *testing.T) {
+	r, ctx := newRig(t), testContext(t)
+	for _, linearizable := range []bool{true, false} {
+		got, err := r.member.MemberList(ctx, &pb.MemberListRequest{Linearizable: linearizable})
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, got, &pb.MemberListResponse{
+			Header: &pb.ResponseHeader{ClusterId: fakeCluster, MemberId: fakeMember, RaftTerm: fakeTerm},
+			Members: []*pb.Member{
+				{ID: fakeMember, Name: "one", PeerURLs: []string{"http://p:2380"}, ClientURLs: []string{"http://c:2379"}},
+				{ID: 2, Name: "two", PeerURLs: []string{"http://q:2380"}, IsLearner: true},
+			},
+		})
+		if r.node.linearizable.Load() != linearizable {
+			t.Errorf("asked with linearizable %v", !linearizable)
+		}
+	}
+}
+
+func TestHashesAreNotForLearners(t *testing.T) {
+	r, ctx := newRig(t), testContext(t)
+	r.k.setStatus(func(s *KeyspaceStatus) { s.IsLearner = true })
+	if _, err := r.maint.HashKV(ctx, &pb.HashKVRequest{}); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("HashKV of a learner: %v", err)
+	}
+}
