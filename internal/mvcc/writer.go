@@ -208,30 +208,25 @@ func (w *Writer) change(kind changeKind, next version, p *prior) error {
 	return nil
 }
 
-// linkPrior tells an event what it replaced. Watchers want the version before the
-// revision, not one that the same revision made.
+// linkPrior tells an event what it replaced.
 func (w *Writer) linkPrior(e *Event, p *prior) {
-	e.prevKnown = w.wantPrev || e.kind == changeCreate
+	if p.cell != nil && p.cell.ModRevision == e.KV.ModRevision {
+		w.events[p.cell.event].superseded = true
+	}
+	e.prevKnown = e.kind == changeCreate
 	if !p.ok {
-		if p.cell != nil && p.cell.ModRevision == e.KV.ModRevision {
-			w.events[p.cell.event].superseded = true
-		}
 		return
 	}
 	e.prevStamp = p.stamp()
-	if p.ModRevision == e.KV.ModRevision {
-		old := w.events[p.cell.event]
-		old.superseded = true
-		e.Prev, e.prevKnown = old.Prev, old.prevKnown
-		return
-	}
-	if w.wantPrev {
+	// Watchers want the version before the revision, not one that the same revision
+	// made; in that rare case whoever asks finds it in the tables.
+	if w.wantPrev && p.ModRevision < e.KV.ModRevision {
 		prev := p.KeyValue
 		prev.Key = e.KV.Key
 		if p.cell == nil {
 			prev.Value = bytes.Clone(prev.Value)
 		}
-		e.Prev = &prev
+		e.Prev, e.prevKnown = &prev, true
 	}
 }
 
