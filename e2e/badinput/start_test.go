@@ -1,6 +1,7 @@
 package badinput
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -195,29 +196,51 @@ func TestDirectoryOfAnotherCluster(t *testing.T) {
 	expect(t, stranger, "strange", "v")
 }
 
-// Goal: a directory written by a newer release is refused untouched. Method:
-// raise the number in its VERSION file.
-func TestNewerFormat(t *testing.T) {
+// Goal: a directory that this release cannot read is refused untouched and
+// serves again once it is as it was. Method: raise a format number, damage or
+// remove a file, start, put it back.
+func TestUnreadableDirectory(t *testing.T) {
 	cluster.NeedsQuorate(t)
-	m := one(t)
-	mustStart(t, m)
-	put(t, m, "k", "v")
-	mustStop(t, m)
-	path := filepath.Join(m.DataDir, "VERSION")
-	old, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	newer := func(old []byte) []byte {
+		return regexp.MustCompile(`(format"?:?|engine) ?[0-9]+`).ReplaceAll(old, []byte("${1} 9999"))
 	}
-	newer := regexp.MustCompile(`[0-9]+`).ReplaceAll(old, []byte("9999"))
-	if err := os.WriteFile(path, newer, 0o600); err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		name, file string
+		change     func([]byte) []byte // nil removes the file
+		want       string
+	}{
+		{"newer identity", "member", func(old []byte) []byte { return bytes.Replace(old, []byte(`"format":1`), []byte(`"format":9999`), 1) }, `9999.*newer`},
+		{"newer engine", "db/FORMAT", newer, `9999.*(newer|knows)`},
+		{"damaged identity", "member", func(old []byte) []byte { return bytes.Replace(old, []byte(`"name"`), []byte(`"nane"`), 1) }, `member.*(damaged|checksum)`},
+		{"cut identity", "member", func(old []byte) []byte { return old[:len(old)/2] }, `member.*damaged`},
+		{"no identity", "member", nil, `member.*missing`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := one(t)
+			mustStart(t, m)
+			put(t, m, "k", "v")
+			mustStop(t, m)
+			path := filepath.Join(m.DataDir, c.file)
+			old, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.change == nil {
+				err = os.Remove(path)
+			} else {
+				err = os.WriteFile(path, c.change(old), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			refused(t, m, c.want)
+			if err := os.WriteFile(path, old, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			mustStart(t, m)
+			expect(t, m, "k", "v")
+		})
 	}
-	refused(t, m, `9999.*newer|newer.*9999`)
-	if err := os.WriteFile(path, old, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	mustStart(t, m)
-	expect(t, m, "k", "v")
 }
 
 // Goal: a member that lost its disk cannot come back as if nothing had

@@ -63,6 +63,8 @@ var notCompared = []exception{
 //   - message boundaries of watch events and of RangeStream chunks, and the
 //     header revision of messages that carry events: they depend on how far
 //     the server had got; each is checked to be no less than the events' own.
+//   - the remaining TTL right after a restart: etcd starts the time of every
+//     lease anew, plus an election timeout. Leases are renewed first.
 //   - periodic progress notifications: a matter of timing; checked one by one.
 //   - RangeStream with sort order NONE and a target other than KEY is not
 //     generated: etcd sorts inside each chunk and continues after the last key

@@ -186,6 +186,14 @@ func (r *runner) restart(ctx context.Context, s step) *failure {
 		return &failure{step: s, want: fmt.Sprint(want), got: fmt.Sprint(got), diff: "a server does not come back"}
 	}
 	clear(r.model.streams)
+	// What remains of a lease's time after a restart is the server's affair;
+	// a renewal makes both sides equal again.
+	for _, l := range r.model.leases {
+		renew := step{kind: kindKeepAlive, req: &pb.LeaseKeepAliveRequest{ID: l.id}}
+		if f := r.run(ctx, renew); f != nil {
+			return f
+		}
+	}
 	if kill {
 		r.mix.mark("restart/SIGKILL")
 	} else {
