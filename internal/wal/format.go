@@ -18,8 +18,11 @@ func (n segmentNumber) String() string { return fmt.Sprintf("%016x", uint64(n)) 
 // batchNumber counts the batches of a log from 1, without gaps.
 type batchNumber uint64
 
-// never is above every batch number.
-const never = batchNumber(1<<64 - 1)
+// batchNumberMax is not reached in the life of a log; never is above every number.
+const (
+	batchNumberMax = batchNumber(1 << 62)
+	never          = batchNumber(1<<64 - 1)
+)
 
 const (
 	formatVersion = 1
@@ -126,7 +129,7 @@ func decodeBatchHeader(b []byte, segment segmentNumber, offset, room int64) (h b
 	h.tableCRC = binary.LittleEndian.Uint32(b[40:])
 	ok = int64(h.size) <= room && h.size%batchAlign == 0 &&
 		h.tableSize >= batchHeaderSize && h.tableSize <= h.size &&
-		h.number > 0 && h.number != never && h.durable < h.number
+		h.number > 0 && h.number <= batchNumberMax && h.durable < h.number
 	return h, ok
 }
 

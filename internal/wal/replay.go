@@ -226,7 +226,7 @@ func (r *replay) verify(seg *segment, at int64, h *batchHeader, batch []byte) (i
 			intact = intact && !sec.records[k].damaged
 		}
 	}
-	if t.bad || alignUp(int(end-at)) != int(h.size) {
+	if t.bad || alignUp(int(end-at)) != int(h.size) || h.oldest > seg.number {
 		return false, fmt.Errorf("%w: segment %v offset %d: batch %d verifies and has an impossible table", ErrCorrupt, seg.number, at, h.number)
 	}
 	return intact, nil

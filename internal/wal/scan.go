@@ -63,18 +63,14 @@ func (w *window) batchAt(offset int64) (batchHeader, bool) {
 }
 
 // find returns the offset of the first batch at or behind offset whose header
-// verifies. Batches numbered void or above do not count.
+// verifies. A batch numbered void or above ends the search: numbers ascend.
 func (w *window) find(offset int64, void batchNumber) (int64, batchHeader, bool) {
 	for offset+batchHeaderSize <= w.seg.size {
 		h, ok := w.batchAt(offset)
-		switch {
-		case ok && h.number < void:
-			return offset, h, true
-		case ok:
-			offset += int64(h.size)
-		default:
-			offset = w.nextMagic(offset + batchAlign)
+		if ok {
+			return offset, h, h.number < void
 		}
+		offset = w.nextMagic(offset + batchAlign)
 	}
 	return 0, batchHeader{}, false
 }
