@@ -14,10 +14,12 @@ const skewMax = 0.05
 // that was acknowledged had been sent, as the holder's own clock would say; and,
 // once the cluster is whole, not long after it.
 type leaseFacts struct {
-	s    *Sim
-	held map[leaseKey]*heldLease
-	live []*heldLease // those that clocks' jumps still concern
+	s     *Sim
+	held  map[leaseKey]*heldLease
+	jumps []jump
 }
+
+type jump struct{ at, by time.Duration }
 
 type leaseKey struct {
 	shard shard.ID
@@ -28,7 +30,6 @@ type heldLease struct {
 	key       leaseKey
 	ttl       time.Duration
 	renewed   time.Duration // when the last acknowledged grant or keepalive was sent
-	slack     time.Duration // by how much clocks have jumped since then
 	granted   bool          // as the holder knows
 	revoked   bool          // the holder asked for it
 	abandoned bool          // the holder renews no more
@@ -38,7 +39,6 @@ type heldLease struct {
 func (f *leaseFacts) hold(key leaseKey) *heldLease {
 	l := &heldLease{key: key, goneAt: never}
 	f.held[key] = l
-	f.live = append(f.live, l)
 	return l
 }
 
@@ -47,19 +47,18 @@ func (l *heldLease) renewedAt(s *Sim, sent time.Duration, ttl int64) {
 	if l.goneAt < sent {
 		s.violate("lease-renewal", "shard %d lease %d was renewed by a request sent at %v, it ended at %v", l.key.shard, l.key.id, sent, l.goneAt)
 	}
-	l.ttl, l.renewed, l.slack, l.granted = time.Duration(ttl)*time.Second, max(l.renewed, sent), 0, true
+	l.ttl, l.renewed, l.granted = time.Duration(ttl)*time.Second, max(l.renewed, sent), true
 }
 
 // jumped notes that some node's clock went ahead by d.
-func (f *leaseFacts) jumped(d time.Duration) {
-	kept := f.live[:0]
-	for _, l := range f.live {
-		if l.goneAt == never {
-			l.slack += d
-			kept = append(kept, l)
-		}
+func (f *leaseFacts) jumped(d time.Duration) { f.jumps = append(f.jumps, jump{f.s.now, d}) }
+
+// jumpedSince is by how much clocks went ahead since a time.
+func (f *leaseFacts) jumpedSince(at time.Duration) (d time.Duration) {
+	for i := len(f.jumps) - 1; i >= 0 && f.jumps[i].at >= at; i-- {
+		d += f.jumps[i].by
 	}
-	f.live = kept
+	return d
 }
 
 // expired is called when a lease's expiry is decided.
@@ -69,7 +68,7 @@ func (f *leaseFacts) expired(id shard.ID, lease int64) {
 		return
 	}
 	l.goneAt = f.s.now
-	earliest := l.renewed + time.Duration(float64(l.ttl)*(1-skewMax)) - l.slack
+	earliest := l.renewed + time.Duration(float64(l.ttl)*(1-skewMax)) - f.jumpedSince(l.renewed)
 	if f.s.now < earliest {
 		f.s.violate("lease-early", "shard %d lease %d of %v, renewed at %v, is expired at %v", id, lease, l.ttl, l.renewed, f.s.now)
 	}

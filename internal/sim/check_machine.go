@@ -54,7 +54,8 @@ type entryFact struct {
 }
 
 type decision struct {
-	epoch consensus.Epoch
+	epoch consensus.Epoch // of the entry
+	by    consensus.Epoch // in which it was decided
 	hash  uint64
 }
 
@@ -351,8 +352,8 @@ func (m *checkedMachine) roleChanged() {
 	}
 	for i := range m.facts.decided {
 		index := consensus.Index(i + 1)
-		if index <= m.replica.shadow.base {
-			continue
+		if index <= m.replica.shadow.base || m.facts.decided[i].by >= epoch {
+			continue // a late winner need not know what a later epoch has decided
 		}
 		if e, ok := m.replica.shadow.at(index); !ok || e.epoch != m.facts.decided[i].epoch {
 			m.s.violate("leader-completeness", "shard %d leader %v of epoch %d has %+v at %d, decided is epoch %d",
@@ -369,6 +370,10 @@ func (m *checkedMachine) learn(span consensus.Span) {
 	}
 	r.learned = span.Hi - 1
 	fresh := false
+	by := consensus.Epoch(0)
+	if int(r.learned) > len(m.facts.decided) {
+		by = m.Machine.Status().HardState.Epoch
+	}
 	for i := span.Lo; i < span.Hi; i++ {
 		e, ok := r.shadow.at(i)
 		if !ok {
@@ -381,7 +386,7 @@ func (m *checkedMachine) learn(span consensus.Span) {
 			}
 			continue
 		}
-		m.facts.decided = append(m.facts.decided, decision{e.epoch, e.hash})
+		m.facts.decided = append(m.facts.decided, decision{e.epoch, by, e.hash})
 		fact := m.facts.entries[entryKey{i, e.epoch}]
 		m.facts.decide(m.s, &fact.entry)
 		fresh = true

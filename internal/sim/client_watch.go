@@ -71,7 +71,7 @@ func (w *watch) resume() {
 	if !n.up || n.paused || !carries || w.s.healing && !n.votes(w.shard) {
 		return
 	}
-	w.node, w.life = n, n.boots
+	w.node, w.life, w.polling = n, n.boots, false
 	req := w.req
 	req.Start = w.from
 	var err error
@@ -83,15 +83,16 @@ func (w *watch) resume() {
 	w.wake()
 }
 
-// wake schedules a look at what there is.
+// wake schedules a look at what there is, in the node's process.
 func (w *watch) wake() {
 	if w.polling {
 		return
 	}
 	w.polling = true
-	w.s.after(w.s.between(0, 20*time.Millisecond), func() {
-		w.polling = false
-		if w.watcher != nil && w.node.up && w.node.boots == w.life && !w.node.paused {
+	watcher := w.watcher
+	w.node.later(w.s.between(0, 20*time.Millisecond), func() {
+		if w.watcher == watcher && watcher != nil {
+			w.polling = false
 			w.poll()
 		}
 	})

@@ -319,7 +319,7 @@ func (n *simNode) stop() {
 }
 
 func (n *simNode) down() {
-	n.up = false
+	n.up, n.paused, n.asleep = false, false, nil
 	n.boots++
 	n.s.peersSee(n, consensus.PeerReset)
 	n.s.lost(n)

@@ -6,7 +6,7 @@ import (
 
 func TestQuick(t *testing.T) {
 	total := Report{}
-	for seed := uint64(1); seed <= 30; seed++ {
+	for seed := uint64(1); seed <= 150; seed++ {
 		r := Run(Options{Seed: seed})
 		f := ""
 		if r.Failure != nil {
