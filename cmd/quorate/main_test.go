@@ -30,7 +30,7 @@ func fakeMain() {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"quorate": fakeMain, "etcd": fakeMain})
+	testscript.Main(m, map[string]func(){"quorate": fakeMain, "etcd": fakeMain, "real": main})
 }
 
 // Goal: what users see of the command line. Method: scripts with a fake node.
