@@ -285,6 +285,7 @@ func (db *DB) buildCounts() error {
 	db.mu.Unlock()
 
 	chunks, rev, err := db.scanChunks()
+	db.awaitPublished(rev) // else its last events would be counted a second time
 
 	db.mu.Lock()
 	defer db.mu.Unlock()
