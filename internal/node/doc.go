@@ -19,6 +19,8 @@
 //
 //	DIR/LOCK      held while a node runs
 //	DIR/member    who this node is: cluster, node, incarnation, first members
+//	DIR/peers     who it has met, and on which disks
+//	DIR/starts    how often it was started: request numbers begin with it
 //	DIR/wal/      the write-ahead log of all shards
 //	DIR/db/       the engine
 //	DIR/snap/     snapshots being received; emptied at start

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -162,12 +163,63 @@ func (d *dataDir) writeIdentity(id *identity) error {
 	if err != nil {
 		return fmt.Errorf("encode member file: %w", err)
 	}
-	text := string(body) + "\n" + checksum(string(body)) + "\n"
-	if err := writeFileAtomically(d.fs, d.path, "member", []byte(text)); err != nil {
-		return fmt.Errorf("write %s: %w", d.join("member"), err)
+	return d.writeChecked("member", string(body))
+}
+
+// countStart counts the starts of a node on its disk, durably, and returns how
+// many there have been: what one start numbers no other start numbers again,
+// whatever the clock says.
+func (d *dataDir) countStart() (uint64, error) {
+	text, err := d.readChecked(startsFile)
+	if err != nil {
+		return 0, err
+	}
+	starts := uint64(0)
+	if text != "" {
+		if starts, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return 0, fmt.Errorf("%s: %w: %w", d.join(startsFile), ErrDamaged, err)
+		}
+	}
+	starts++
+	return starts, d.writeChecked(startsFile, strconv.FormatUint(starts, 10))
+}
+
+// startsFile holds a decimal number and its CRC32C.
+const startsFile = "starts"
+
+// readChecked reads a small file of one line and its CRC32C in hex; a missing
+// file is an empty line.
+func (d *dataDir) readChecked(name string) (string, error) {
+	f, err := d.fs.Open(d.join(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", d.join(name), err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, smallFileBytes))
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", d.join(name), err)
+	}
+	body, sum, ok := strings.Cut(strings.TrimSuffix(string(text), "\n"), "\n")
+	if !ok || sum != checksum(body) {
+		return "", fmt.Errorf("%s: %w: checksum does not match", d.join(name), ErrDamaged)
+	}
+	return body, nil
+}
+
+// writeChecked makes a small file durable, whole or not at all.
+func (d *dataDir) writeChecked(name, body string) error {
+	text := body + "\n" + checksum(body) + "\n"
+	if err := writeFileAtomically(d.fs, d.path, name, []byte(text)); err != nil {
+		return fmt.Errorf("write %s: %w", d.join(name), err)
 	}
 	return nil
 }
+
+// smallFileBytes bounds what is read of the directory's own small files.
+const smallFileBytes = 1 << 20
 
 // writeFileAtomically writes dir/name through a temporary file, a rename and a
 // sync of the directory.

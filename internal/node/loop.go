@@ -28,6 +28,7 @@ func (n *Node) loop() {
 		now := n.cfg.Clock.Monotonic()
 		n.host.SetNow(now)
 		n.router.SetNow(now)
+		n.router.SetWall(n.cfg.Clock.Now().UnixNano())
 		events = n.mail.take(events)
 		for i := range events {
 			n.dispatch(&events[i])

@@ -34,6 +34,7 @@ const (
 type Node struct {
 	cfg      Config
 	identity identity
+	boots    uint64 // starts of this node on its disk, this one included
 	dir      *dataDir
 	engine   engine.Engine
 	log      *logWriter
@@ -112,6 +113,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if n.boots, err = n.dir.countStart(); err != nil {
+		return err
+	}
 	if err := n.openState(); err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func (n *Node) openState() error {
 	}
 	n.router = router.New(router.Config{
 		Node: n.identity.Node, Network: shardNetwork{n}, Limits: n.cfg.routerLimits(),
-		FirstSeq: bootSeq(n.cfg.Clock.Now()),
+		FirstSeq: firstSeq(n.boots),
 	})
 	ports.Outcome = n.router
 	n.host = shard.NewHost(shard.HostConfig{
@@ -154,10 +158,10 @@ func (n *Node) openState() error {
 	return nil
 }
 
-// bootSeq is above every request number of earlier boots: they start from the
-// boot's second, and no node makes 2^22 requests a second for long. Numbers have
-// 55 bits (package router).
-func bootSeq(now time.Time) uint64 { return uint64(now.Unix()) << 22 & (1<<55 - 1) }
+// firstSeq is above every request number of earlier starts, whatever the clock
+// says. Numbers have 55 bits (package router): a node can start 2^19 times and
+// make 2^36 requests each time.
+func firstSeq(boots uint64) uint64 { return boots << 36 }
 
 func (n *Node) run() {
 	n.start1(n.log.run)

@@ -2,12 +2,8 @@ package node
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -90,22 +86,13 @@ const peerBookFile = "peers"
 func openPeerBook(dir *dataDir) (*peerBook, error) {
 	b := &peerBook{dir: dir}
 	b.mu.met = make(map[shard.NodeID]acquaintance)
-	f, err := dir.fs.Open(dir.join(peerBookFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return b, nil
+	text, err := dir.readChecked(peerBookFile)
+	if err != nil || text == "" {
+		return b, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", dir.join(peerBookFile), err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", dir.join(peerBookFile), err)
-	}
-	body, sum, ok := strings.Cut(strings.TrimSuffix(string(text), "\n"), "\n")
 	var list []acquaintance
-	if err := json.Unmarshal([]byte(body), &list); err != nil || !ok || sum != checksum(body) {
-		return nil, fmt.Errorf("%s: %w: checksum does not match", dir.join(peerBookFile), ErrDamaged)
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", dir.join(peerBookFile), ErrDamaged, err)
 	}
 	for _, a := range list {
 		b.mu.met[a.Node] = a
@@ -149,8 +136,7 @@ func (b *peerBook) save() error {
 	if err != nil {
 		return err
 	}
-	text := string(body) + "\n" + checksum(string(body)) + "\n"
-	return writeFileAtomically(b.dir.fs, b.dir.path, peerBookFile, []byte(text))
+	return b.dir.writeChecked(peerBookFile, string(body))
 }
 
 // refusalLog logs refused packets, a line per peer and second at most.

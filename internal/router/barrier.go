@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -39,6 +40,11 @@ func (r *Router) Barrier(id shard.ID, done func(error)) {
 	case len(x.reads.waiting) >= r.cfg.Limits.Waiting:
 		r.counters.Refused++
 		done(ErrTooManyRequests)
+	case mutant.On(mutant.RouterReadUnconfirmed) && !x.state.Leads:
+		done(nil)
+	case mutant.On(mutant.RouterReadJoinRound) && len(x.reads.rounds) > 0:
+		y := x.reads.rounds[len(x.reads.rounds)-1]
+		y.readers = append(y.readers, reader{deadline: r.now + r.cfg.Limits.Timeout, done: done})
 	default:
 		x.reads.waiting = append(x.reads.waiting, reader{deadline: r.now + r.cfg.Limits.Timeout, done: done})
 	}

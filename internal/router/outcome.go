@@ -4,7 +4,9 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/store"
 )
 
 // Proposal ids tell the router what a machine speaks of:
@@ -87,6 +89,9 @@ func (r *Router) RoleChanged(id shard.ID, s shard.LeaderState) {
 		return
 	}
 	x.state, x.changed, x.retry = s, r.now, true
+	if mutant.On(mutant.RouterRetryUnknown) {
+		x.parked = append(x.parked, x.waiters.Overtaken(s.Epoch)...)
+	}
 	for i := len(x.reads.rounds) - 1; i >= 0; i-- {
 		if x.reads.rounds[i].remote {
 			x.reads.giveUp(i)
@@ -117,6 +122,9 @@ func (r *Router) Installed(id shard.ID, index consensus.Index) {
 		return
 	}
 	x.applied = index
+	if mutant.On(mutant.RouterRetryAfterSnapshot) {
+		x.parked = append(x.parked, x.waiters.Overtaken(^consensus.Epoch(0))...)
+	}
 	for _, seq := range x.waiters.Handed(^consensus.Epoch(0)) {
 		x.waiters.End(seq, nil, ErrUnknownOutcome)
 	}
@@ -155,6 +163,7 @@ func (r *Router) Receive(from shard.NodeID, body []byte) error {
 }
 
 func (r *Router) servePropose(from shard.NodeID, p *packet) {
+	store.StampEnvelope(p.Data, r.wall)
 	command := consensus.Command{ID: r.proposal(r.indexOf(from), p.ID), Data: p.Data}
 	err := r.host.Propose(p.Shard, p.Epoch, command)
 	if err == nil {

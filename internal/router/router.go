@@ -61,6 +61,7 @@ type Router struct {
 	cfg       Config
 	host      *shard.Host
 	now       time.Duration
+	wall      int64 // nanoseconds since the epoch
 	routes    map[shard.ID]*route
 	order     []*route // by shard id
 	nodes     []shard.NodeID
@@ -121,6 +122,10 @@ func (r *Router) Counters() *Counters { return &r.counters }
 // SetNow moves the router's clock, monotonic since the node's start.
 func (r *Router) SetNow(now time.Duration) { r.now = max(r.now, now) }
 
+// SetWall sets the wall clock, in nanoseconds since the epoch, that the leader
+// stamps commands with.
+func (r *Router) SetWall(nanos int64) { r.wall = nanos }
+
 // SetNoSpace says whether this node's disk is nearly full: commands that need
 // space are then refused, those that free it are not.
 func (r *Router) SetNoSpace(full bool) { r.noSpace = full }
@@ -159,16 +164,14 @@ func (r *Router) Submit(id shard.ID, kind store.Kind, body []byte, answer shard.
 		r.counters.Refused++
 		answer(nil, ErrTooManyRequests)
 	default:
-		data := store.AppendEnvelope(nil, &store.Envelope{
-			Kind: kind, Shard: id, Body: body,
-			Request:   store.RequestID{Node: uint64(r.cfg.Node), Seq: seq},
-			TimeNanos: int64(r.now),
-		})
-		x.waiters.Add(seq, data, answer)
+		x.waiters.Add(seq, kind, body, answer)
 		r.deadlines.add(deadline{at: r.now + r.cfg.Limits.Timeout, kind: deadlineRequest, shard: id, id: seq})
 		r.offer(x, seq)
 	}
 }
+
+// envelopeOverhead is what an envelope takes beside its body, at most.
+const envelopeOverhead = 64
 
 // offer hands a request to the leader, or parks it until there is one.
 func (r *Router) offer(x *route, seq uint64) {
@@ -176,10 +179,15 @@ func (r *Router) offer(x *route, seq uint64) {
 		x.parked = append(x.parked, seq)
 		return
 	}
-	data, ok := x.waiters.Hand(seq, x.state.Epoch)
+	kind, body, ok := x.waiters.Hand(seq, x.state.Epoch)
 	if !ok {
 		return
 	}
+	// Encoded anew for each attempt: the bytes of an earlier one may still be in a log.
+	data := store.AppendEnvelope(make([]byte, 0, len(body)+envelopeOverhead), &store.Envelope{
+		Kind: kind, Shard: x.id, Body: body, TimeNanos: r.wall,
+		Request: store.RequestID{Node: uint64(r.cfg.Node), Seq: seq},
+	})
 	if !x.state.Leads {
 		p := packet{Kind: packetPropose, Shard: x.id, ID: seq, Epoch: x.state.Epoch, Data: data}
 		if r.forward(shard.NodeOf(x.state.Leader), &p) {

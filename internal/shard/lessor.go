@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -118,6 +119,10 @@ func (r *Replica) promoteLessor(applied []consensus.Entry) {
 	if !r.state.Leads || r.lessor.primary && r.lessor.epoch == r.state.Epoch {
 		return
 	}
+	if r.lessor.primary && mutant.On(mutant.ShardLeaseKeepDeadline) {
+		r.lessor.epoch = r.state.Epoch
+		return
+	}
 	if applied[len(applied)-1].Orig == r.state.Epoch {
 		r.lessor.promote(r.state.Epoch, r.host.now)
 	}
@@ -134,7 +139,11 @@ func (r *Replica) expireLeases(now time.Duration) {
 		request := store.LeaseExpireRequest{ID: id, Epoch: uint64(r.lessor.epoch)}
 		body := request.AppendTo(nil)
 		envelope := store.AppendEnvelope(nil, &store.Envelope{Kind: store.KindLeaseExpire, Shard: r.id, Body: body})
-		if err := r.host.Propose(r.id, r.lessor.epoch, consensus.Command{Data: envelope}); err != nil {
+		epoch := r.lessor.epoch
+		if mutant.On(mutant.StoreExpireAlways) {
+			epoch = r.state.Epoch
+		}
+		if err := r.host.Propose(r.id, epoch, consensus.Command{Data: envelope}); err != nil {
 			r.lessor.retry(id)
 		}
 	}

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 )
 
 // Durably tells a replica that the engine cannot lose the effects of entries up
@@ -11,6 +12,9 @@ func (h *Host) Durably(id ID, flushed consensus.Index) {
 	r, ok := h.replicas[id]
 	if !ok || r.stalled != nil {
 		return
+	}
+	if mutant.On(mutant.ShardReleaseUnflushed) {
+		flushed = r.applied
 	}
 	to := min(flushed, r.wantedAbove())
 	if to <= r.released {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -210,7 +211,7 @@ func (r *Replica) hold(seq consensus.Seq, messages []consensus.Message) {
 	if len(messages) == 0 {
 		return
 	}
-	if seq <= r.durable {
+	if seq <= r.durable || mutant.On(mutant.ShardSendHeld) {
 		for i := range messages {
 			r.send(&messages[i])
 		}
@@ -276,7 +277,8 @@ func (r *Replica) send(m *consensus.Message) {
 
 // fillable keeps H5: the log may have moved on since the machine wrote the message.
 func fillable(m *consensus.Message, entries []consensus.Entry) bool {
-	return len(entries) == m.Fill.Len() && entries[len(entries)-1].Epoch <= m.Epoch
+	return len(entries) == m.Fill.Len() &&
+		(entries[len(entries)-1].Epoch <= m.Epoch || mutant.On(mutant.ShardFillUnchecked))
 }
 
 func (r *Replica) transmit(m *consensus.Message) {
@@ -297,7 +299,7 @@ func (r *Replica) roleChanged() {
 		r.queue.drop(len(r.queue.commands))
 	}
 	r.state = state
-	if !state.Leads {
+	if !state.Leads && !mutant.On(mutant.ShardLeaseKeepDeadline) && !mutant.On(mutant.StoreExpireAlways) {
 		r.lessor.demote()
 	}
 	r.host.ports.Outcome.RoleChanged(r.id, state)

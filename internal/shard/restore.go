@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/store"
 	"github.com/quorate/quorate/internal/wal"
 )
@@ -32,6 +33,12 @@ func Restore(applied store.Applied, log wal.GroupState, first consensus.Configur
 		return c, false, fmt.Errorf("%w: the engine has applied up to %d, the log begins behind %d", ErrLogDamaged, at, log.Released)
 	}
 	c.HardState, c.Applied = log.HardState, at
+	if mutant.On(mutant.ShardForgetHardState) {
+		c.HardState = consensus.HardState{Epoch: max(epoch, log.ReleasedEpoch)}
+		if n := len(log.Entries); n > 0 {
+			c.HardState.Epoch = max(c.HardState.Epoch, log.Entries[n-1].Epoch)
+		}
+	}
 	c.Log = consensus.LogState{
 		Released: log.Released, ReleasedEpoch: log.ReleasedEpoch,
 		Configuration: configuration, Entries: log.Entries,

@@ -25,7 +25,8 @@ type Waiters struct {
 
 type waiter struct {
 	answer Answer
-	data   []byte          // the command, until it is answered
+	kind   store.Kind
+	body   []byte          // of the command, until it is answered
 	epoch  consensus.Epoch // in which it may enter the log (H7); zero: not proposed
 }
 
@@ -37,15 +38,15 @@ func NewWaiters() *Waiters {
 }
 
 // Add registers a request of this node.
-func (w *Waiters) Add(seq uint64, data []byte, answer Answer) {
+func (w *Waiters) Add(seq uint64, kind store.Kind, body []byte, answer Answer) {
 	w.mu.Lock()
-	w.mu.bySeq[seq] = waiter{answer: answer, data: data}
+	w.mu.bySeq[seq] = waiter{answer: answer, kind: kind, body: body}
 	w.mu.Unlock()
 }
 
 // Hand notes that the request is about to be handed to the leader of an epoch and
 // returns its command; false means that it waits no more.
-func (w *Waiters) Hand(seq uint64, epoch consensus.Epoch) ([]byte, bool) {
+func (w *Waiters) Hand(seq uint64, epoch consensus.Epoch) (kind store.Kind, body []byte, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	x, ok := w.mu.bySeq[seq]
@@ -53,7 +54,7 @@ func (w *Waiters) Hand(seq uint64, epoch consensus.Epoch) ([]byte, bool) {
 		x.epoch = epoch
 		w.mu.bySeq[seq] = x
 	}
-	return x.data, ok
+	return x.kind, x.body, ok
 }
 
 // TakeBack notes that the request did not enter the log in the epoch it was
