@@ -42,6 +42,31 @@ const (
 	WALFreeEarly       Name = "wal-free-early"
 )
 
+// The mutants of internal/store.
+const (
+	StoreAppliedApart Name = "store-applied-apart"
+	StoreExpireAlways Name = "store-expire-always"
+)
+
+// The mutants of internal/shard.
+const (
+	ShardForgetHardState   Name = "shard-forget-hard-state"
+	ShardSendHeld          Name = "shard-send-held"
+	ShardReleaseUnflushed  Name = "shard-release-unflushed"
+	ShardFillUnchecked     Name = "shard-fill-unchecked"
+	ShardProposeAnyEpoch   Name = "shard-propose-any-epoch"
+	ShardLeaseKeepDeadline Name = "shard-lease-keep-deadline"
+)
+
+// The mutants of internal/router.
+const (
+	RouterRetryUnknown       Name = "router-retry-unknown"
+	RouterRetryAfterSnapshot Name = "router-retry-after-snapshot"
+	RouterReadUnconfirmed    Name = "router-read-unconfirmed"
+	RouterReadJoinRound      Name = "router-read-join-round"
+	RouterRenewUnconfirmed   Name = "router-renew-unconfirmed"
+)
+
 // Mutant describes one seeded bug.
 type Mutant struct {
 	Name Name
@@ -67,4 +92,17 @@ var Table = []Mutant{
 	{WALForgetCut, "what stood behind a torn end is not made void when the log goes on"},
 	{WALReleaseBeyond, "a release removes one entry more than was asked for"},
 	{WALFreeEarly, "a segment is recycled before the batch that moved its live entries away is known durable"},
+	{StoreAppliedApart, "the applied index is committed in a batch of its own, before the effects"},
+	{StoreExpireAlways, "a lease is expired as a deposed leader saw it: with its deadlines, in another's epoch"},
+	{ShardForgetHardState, "a restart takes the epoch from the last entry and forgets the vote: an epoch can be led twice"},
+	{ShardSendHeld, "messages that wait for the log leave at once"},
+	{ShardReleaseUnflushed, "the log is released up to what is applied, flushed or not"},
+	{ShardFillUnchecked, "a message is filled with whatever the log holds by then, entries above its epoch too"},
+	{ShardProposeAnyEpoch, "a proposal enters the log in any epoch, not only in the one it was handed in for"},
+	{ShardLeaseKeepDeadline, "a leader that returns goes on with the lease deadlines of its earlier leadership"},
+	{RouterRetryUnknown, "a write is handed in again as soon as the leader changes, whatever became of it"},
+	{RouterRetryAfterSnapshot, "a write is handed in again after a snapshot that may contain it"},
+	{RouterReadUnconfirmed, "a follower answers linearizable reads without asking the leader"},
+	{RouterReadJoinRound, "a read joins a barrier round that was asked for before it arrived"},
+	{RouterRenewUnconfirmed, "a lease is renewed without confirming the leadership first"},
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/mvcc"
 )
 
@@ -68,6 +69,11 @@ func (s *Store) Apply(entries []Entry, want func(RequestID) bool, emit func(*Res
 		s.results = append(s.results, r)
 	}
 	s.valBuf = appendApplied(s.valBuf[:0], &applied)
+	if mutant.On(mutant.StoreAppliedApart) {
+		apart := s.engine.NewBatch()
+		_ = apart.Set(s.keys.table(nil, tableApplied), s.valBuf)
+		_ = apart.Commit()
+	}
 	if err := w.Batch().Set(s.keys.table(s.keyBuf, tableApplied), s.valBuf); err != nil {
 		return fmt.Errorf("apply shard %d: %w", s.shard, err)
 	}
