@@ -1,0 +1,63 @@
+# What can be made. Targets write to bin/ and .soak/ only.
+
+MODULES := . e2e bench
+SEED    ?= 1
+# One simulator seed, or what a failing test printed: make sim SEED=7 ARGS='--nodes 5'
+ARGS    ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the binary, as bin/quorate
+	go build -o bin/quorate ./cmd/quorate
+
+.PHONY: test
+test: ## all tests of the module
+	go test ./...
+
+.PHONY: race
+race: ## the same under the race detector, without the simulator
+	bash .ci/run race
+
+.PHONY: lint
+lint: bin/golangci-lint ## everything .golangci.yml asks for, in all modules
+	@for m in $(MODULES); do (cd $$m && $(CURDIR)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+
+bin/golangci-lint: tools/golangci/go.mod tools/golangci/go.sum
+	cd tools/golangci && go build -o ../../bin/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -s -w cmd consensus internal e2e bench
+
+.PHONY: sim
+sim: ## one simulated run: make sim SEED=7 ARGS=--trace
+	go run ./cmd/quorate sim --seed $(SEED) $(ARGS)
+
+.PHONY: mutants
+mutants: ## every seeded bug must be caught
+	bash .ci/run mutants
+
+.PHONY: e2e
+e2e: ## real processes beside etcd, with kills and bad input
+	bash .ci/run build e2e
+
+.PHONY: bench
+bench: ## three of ours and three etcd members in turns; about 20 minutes
+	cd bench && go run .
+
+.PHONY: ci
+ci: ## all checks of a commit; at most 15 minutes on two cores
+	bash .ci/run
+
+.PHONY: soak
+soak: ## the full counts, resumable in pieces; results in docs/soak.md
+	bash scripts/soak
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf bin .soak coverage.out
