@@ -213,8 +213,9 @@ func (w *Watcher) complete(b WatchBatch) (WatchBatch, error) {
 		return b, nil
 	}
 	var view *View
+	compacted := w.db.Head().Compacted
 	for i, e := range b.Events {
-		if e.prevKnown {
+		if e.prevKnown && (e.Prev == nil || e.KV.ModRevision-1 >= compacted) {
 			continue
 		}
 		if view == nil {
@@ -233,7 +234,9 @@ func (w *Watcher) complete(b WatchBatch) (WatchBatch, error) {
 	return b, nil
 }
 
-// withPrev returns a copy of e with the version before its revision.
+// withPrev returns a copy of e with the version before its revision, or without one
+// when that revision has been compacted: as in etcd, what a watcher is told does
+// not depend on what physical compaction has removed yet.
 func (v *View) withPrev(e *Event) (*Event, error) {
 	full := &Event{Delete: e.Delete, KV: e.KV, sub: e.sub, kind: e.kind, prevKnown: true}
 	at := e.KV.ModRevision - 1

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"slices"
 	"time"
 
@@ -52,6 +53,8 @@ type Config struct {
 	Clock   env.Clock
 	Logger  *slog.Logger
 	Seed    uint64
+	// Exit ends the process; default os.Exit.
+	Exit func(code int)
 }
 
 // Compaction says how much history the default keyspace keeps by itself. The
@@ -91,6 +94,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MinLevel == 0 {
 		c.MinLevel, c.MaxLevel = MinLevel, MaxLevel
+	}
+	if c.Exit == nil {
+		c.Exit = os.Exit
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

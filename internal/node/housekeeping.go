@@ -26,7 +26,7 @@ const (
 // spare segment besides.
 const (
 	diskReserveBytes   = 256 << 20
-	diskReservePercent = 2 // of the disk, if that is less
+	diskReservePercent = 20 // of the disk, if that is less
 )
 
 // housekeep runs until the node stops.

@@ -130,9 +130,13 @@ func (n *Node) openState() error {
 		return fmt.Errorf("open write-ahead log %s: %w", n.dir.wal, err)
 	}
 	n.log = newLogWriter(n, log)
-	if n.engine, err = engine.OpenPebble(n.cfg.FS, n.dir.join("db"), engine.Options{}); err != nil {
+	pebble, err := engine.OpenPebble(n.cfg.FS, n.dir.join("db"), engine.Options{
+		Fatal: n.fatalEngine, Log: func(line string) { n.cfg.Logger.Warn("engine", "line", line) },
+	})
+	if err != nil {
 		return fmt.Errorf("open engine %s: %w", n.dir.join("db"), err)
 	}
+	n.engine = pebble
 	n.appliers = newAppliers(n, max(2, runtime.GOMAXPROCS(0)))
 	ports := shard.Ports{
 		Log: n.log, Network: shardNetwork{n}, Apply: n.appliers, Snapshots: snapshotStreams{n},
@@ -195,6 +199,16 @@ func (n *Node) fail(err error) {
 		n.failed <- err
 	})
 }
+
+// fatalEngine ends the process at once: the engine cannot go on, its caller must
+// not, and what is not in the log's durable part was acknowledged to nobody (N2).
+func (n *Node) fatalEngine(err error) {
+	n.cfg.Logger.Error("the engine failed: the process ends, start it again when the disk is mended", "dir", n.cfg.DataDir, "error", err)
+	n.cfg.Exit(exitEngine)
+}
+
+// exitEngine is the exit code after an engine failure.
+const exitEngine = 1
 
 // Ready is closed once this node has served: it is registered, and a read of its
 // default keyspace was confirmed by a leader.

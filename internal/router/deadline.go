@@ -67,10 +67,7 @@ func (r *Router) end(d deadline, err error) bool {
 
 // timeoutError says why a request may have waited so long.
 func (r *Router) timeoutError(x *route) error {
-	switch {
-	case x.state.Leader == 0:
-		return ErrNoLeader
-	case x.changed != 0 && x.changed > r.now-r.cfg.Limits.Timeout:
+	if x.changed != 0 && x.changed > r.now-r.cfg.Limits.Timeout {
 		return ErrTimeoutLeaderFail
 	}
 	return ErrTimeout

@@ -31,7 +31,9 @@ type call struct {
 	answer LeaseAnswer
 }
 
-func newCallTable() callTable { return callTable{byID: make(map[uint64]*call)} }
+func newCallTable(first uint64) callTable {
+	return callTable{next: first, byID: make(map[uint64]*call)}
+}
 
 // end answers a call, if it still waits.
 func (t *callTable) end(id uint64, ttl, remaining int64, err error) bool {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
 )
@@ -97,10 +98,16 @@ type route struct {
 // New returns a router. The host may get it as its Outcome before it has replicas.
 func New(cfg Config) *Router {
 	cfg.Limits.setDefaults()
+	// Rounds and calls are numbered like requests: what was asked before a restart
+	// may be answered after it, and must not answer something else.
+	first := cfg.FirstSeq
+	if mutant.On(mutant.RouterReuseNumbers) {
+		first = 0
+	}
 	return &Router{
 		cfg: cfg, host: cfg.Host, routes: make(map[shard.ID]*route),
 		nodes: []shard.NodeID{cfg.Node}, nodeIndex: map[shard.NodeID]int{cfg.Node: 0},
-		nextSeq: cfg.FirstSeq, calls: newCallTable(),
+		nextSeq: cfg.FirstSeq, nextRead: first, calls: newCallTable(first),
 	}
 }
 
