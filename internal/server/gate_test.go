@@ -28,7 +28,7 @@ type etcdMethod struct {
 	full string
 }
 
-func etcdMethods(t *testing.T) (out []etcdMethod) {
+func etcdMethods(t testing.TB) (out []etcdMethod) {
 	t.Helper()
 	services := pb.File_rpc_proto.Services()
 	for i := range services.Len() {

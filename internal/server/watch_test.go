@@ -392,7 +392,7 @@ func opPutValue(key, value string) *pb.RequestOp {
 // A revision of more events than fit a batch of the store arrives whole.
 func TestWatchHugeRevision(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	const n = 25_000
+	const n = 12_000
 	for i := 0; i < n; i += 1000 {
 		txn := &pb.TxnRequest{}
 		for j := i; j < i+1000; j++ {
