@@ -111,7 +111,7 @@ func (b *Batch) Release(g consensus.GroupID, index consensus.Index, epoch consen
 // all its entries are gone and its log restarts behind index.
 func (b *Batch) Install(g consensus.GroupID, index consensus.Index, epoch consensus.Epoch) {
 	p := b.part(g)
-	b.record(p, record{kind: recordInstall})
+	b.record(p, record{kind: recordInstall, index: index})
 	p.set = p.set&^setReleased | setInstalled
 	p.target.released, p.target.releasedEpoch = index, epoch
 }

@@ -4,9 +4,11 @@ import "errors"
 
 var (
 	// ErrFull is returned by Write when there is no room for the batch and none can
-	// be allocated. Nothing was written and the log stays usable: batches without
-	// entries (releases, removals, hard states) still fit into the reserve, and
-	// others again once releases or the operating system give space back.
+	// be allocated. The batch was not taken, except that its releases may have been
+	// (see Relieve), and the log stays usable: batches without entries still fit
+	// into the reserve, and others again once releases or the operating system give
+	// space back. A caller tries the same batch again or forgets it for good: should
+	// the process die first, the log may hold it.
 	ErrFull = errors.New("disk full")
 	// ErrFailed is returned by Write and Sync for ever after a write or a sync
 	// failed: what the disk holds is no longer known and the process must stop (W6).

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/consensus/mutant"
 )
 
@@ -99,7 +100,7 @@ type batchHeader struct {
 }
 
 // put encodes h for a place in a segment.
-func (h *batchHeader) put(b []byte, segment segmentNumber, offset int64) {
+func (h *batchHeader) put(c *checksummer, b []byte, segment segmentNumber, offset int64) {
 	binary.LittleEndian.PutUint32(b[0:], batchMagic)
 	binary.LittleEndian.PutUint32(b[8:], h.size)
 	binary.LittleEndian.PutUint32(b[12:], h.tableSize)
@@ -108,17 +109,17 @@ func (h *batchHeader) put(b []byte, segment segmentNumber, offset int64) {
 	binary.LittleEndian.PutUint64(b[32:], uint64(h.oldest))
 	binary.LittleEndian.PutUint32(b[40:], h.tableCRC)
 	binary.LittleEndian.PutUint32(b[44:], 0)
-	binary.LittleEndian.PutUint32(b[4:], placedChecksum(segment, offset, b[8:batchHeaderSize]))
+	binary.LittleEndian.PutUint32(b[4:], c.placed(segment, offset, b[8:batchHeaderSize]))
 }
 
 // decodeBatchHeader reads the header of a batch at a place in a segment. It reports
 // false unless the header verifies there and its lengths fit into room, the bytes left
 // in the segment.
-func decodeBatchHeader(b []byte, segment segmentNumber, offset, room int64) (h batchHeader, ok bool) {
+func decodeBatchHeader(c *checksummer, b []byte, segment segmentNumber, offset, room int64) (h batchHeader, ok bool) {
 	if len(b) < batchHeaderSize || binary.LittleEndian.Uint32(b) != batchMagic {
 		return h, false
 	}
-	if binary.LittleEndian.Uint32(b[4:]) != placedChecksum(segment, offset, b[8:batchHeaderSize]) {
+	if binary.LittleEndian.Uint32(b[4:]) != c.placed(segment, offset, b[8:batchHeaderSize]) {
 		return h, false
 	}
 	h.size = binary.LittleEndian.Uint32(b[8:])
@@ -133,32 +134,35 @@ func decodeBatchHeader(b []byte, segment segmentNumber, offset, room int64) (h b
 	return h, ok
 }
 
-// placedChecksum covers bytes and the place they stand at, so that what is left of an
-// earlier use of the file, or was written to the wrong place, never verifies (W3).
-func placedChecksum(segment segmentNumber, offset int64, b []byte) uint32 {
+// checksummer computes checksums; it holds what would otherwise be allocated each time.
+type checksummer struct{ head [49]byte }
+
+// placed covers bytes and the place they stand at, so that what is left of an earlier
+// use of the file, or was written to the wrong place, never verifies (W3).
+func (c *checksummer) placed(segment segmentNumber, offset int64, b []byte) uint32 {
 	if mutant.On(mutant.WALStaleBatch) {
 		segment = 0
 	}
-	var place [16]byte
-	binary.LittleEndian.PutUint64(place[0:], uint64(segment))
-	binary.LittleEndian.PutUint64(place[8:], uint64(offset))
-	return crc32.Update(crc32.Checksum(place[:], castagnoli), castagnoli, b)
+	head := c.head[:16]
+	binary.LittleEndian.PutUint64(head[0:], uint64(segment))
+	binary.LittleEndian.PutUint64(head[8:], uint64(offset))
+	return crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, b)
 }
 
-// dataChecksum covers an entry's place, its identity and its data.
-func dataChecksum(segment segmentNumber, group uint64, r *record, data []byte) uint32 {
+// entry covers an entry's place, its identity and its data.
+func (c *checksummer) entry(segment segmentNumber, group consensus.GroupID, r *record, data []byte) uint32 {
 	if mutant.On(mutant.WALStaleBatch) {
 		segment = 0
 	}
-	var head [49]byte
+	head := c.head[:]
 	binary.LittleEndian.PutUint64(head[0:], uint64(segment))
 	binary.LittleEndian.PutUint64(head[8:], uint64(r.offset))
-	binary.LittleEndian.PutUint64(head[16:], group)
+	binary.LittleEndian.PutUint64(head[16:], uint64(group))
 	binary.LittleEndian.PutUint64(head[24:], uint64(r.index))
 	binary.LittleEndian.PutUint64(head[32:], uint64(r.epoch))
 	binary.LittleEndian.PutUint64(head[40:], uint64(r.orig))
 	head[48] = uint8(r.entryKind)
-	return crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, data)
+	return crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, data)
 }
 
 func alignUp(n int) int { return (n + batchAlign - 1) &^ (batchAlign - 1) }

@@ -87,6 +87,7 @@ func openFuzzed(t *testing.T, segment []byte) {
 
 // mendChecksums makes the checksums right of everything that looks like a batch.
 func mendChecksums(segment []byte) {
+	var sum checksummer
 	for at := segmentDataStart; at+batchHeaderSize <= len(segment); {
 		b := segment[at:]
 		size, table := int64(binary.LittleEndian.Uint32(b[8:])), int64(binary.LittleEndian.Uint32(b[12:]))
@@ -94,8 +95,8 @@ func mendChecksums(segment []byte) {
 			at += batchAlign
 			continue
 		}
-		binary.LittleEndian.PutUint32(b[40:], placedChecksum(1, int64(at), b[batchHeaderSize:table]))
-		binary.LittleEndian.PutUint32(b[4:], placedChecksum(1, int64(at), b[8:batchHeaderSize]))
+		binary.LittleEndian.PutUint32(b[40:], sum.placed(1, int64(at), b[batchHeaderSize:table]))
+		binary.LittleEndian.PutUint32(b[4:], sum.placed(1, int64(at), b[8:batchHeaderSize]))
 		at += int(max(size, batchAlign))
 		at += -at & (batchAlign - 1)
 	}

@@ -105,8 +105,8 @@ func TestGoldenBatch(t *testing.T) {
 	buf := w.encode(5, segmentDataStart, &h)
 	golden(t, "batch_v1.txt", dump("batch", buf))
 
-	got, ok := decodeBatchHeader(buf, 5, segmentDataStart, 1<<20)
-	if !ok || got != h || placedChecksum(5, segmentDataStart, buf[batchHeaderSize:h.tableSize]) != h.tableCRC {
+	got, ok := decodeBatchHeader(&w.sum, buf, 5, segmentDataStart, 1<<20)
+	if !ok || got != h || w.sum.placed(5, segmentDataStart, buf[batchHeaderSize:h.tableSize]) != h.tableCRC {
 		t.Fatalf("%+v is read back as %+v", h, got)
 	}
 	r := tableReader{rest: buf[batchHeaderSize:h.tableSize]}
@@ -123,10 +123,10 @@ func TestGoldenBatch(t *testing.T) {
 	if r.bad {
 		t.Error("the table does not parse")
 	}
-	if _, ok := decodeBatchHeader(buf, 6, segmentDataStart, 1<<20); ok {
+	if _, ok := decodeBatchHeader(&w.sum, buf, 6, segmentDataStart, 1<<20); ok {
 		t.Error("the batch verifies in another segment")
 	}
-	if _, ok := decodeBatchHeader(buf, 5, segmentDataStart+8, 1<<20); ok {
+	if _, ok := decodeBatchHeader(&w.sum, buf, 5, segmentDataStart+8, 1<<20); ok {
 		t.Error("the batch verifies at another offset")
 	}
 }

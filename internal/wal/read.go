@@ -213,12 +213,13 @@ func (l *Log) readPart(id consensus.GroupID, seg *segment, part []located, dst [
 		// The disk may answer next time: the entry is not marked.
 		return dst, fmt.Errorf("%w: segment %v offset %d: %w", ErrFaulty, seg.number, from, err)
 	}
+	var sum checksummer
 	for i := range part {
 		e := &part[i]
 		at := int64(e.offset) - from
 		data := buf[at : at+int64(e.size) : at+int64(e.size)]
 		r := record{index: e.index, epoch: e.epoch, orig: e.orig, entryKind: e.entryKind, offset: e.offset}
-		if dataChecksum(seg.number, uint64(id), &r, data) != e.crc {
+		if sum.entry(seg.number, id, &r, data) != e.crc {
 			l.markLost(id, e)
 			return dst, fmt.Errorf("%w: segment %v offset %d", ErrFaulty, seg.number, e.offset)
 		}

@@ -180,7 +180,7 @@ func (l *Log) copyOf(id consensus.GroupID, seg *segment, e *located) (record, er
 	if err := seg.readAt(data, int64(e.offset)); err != nil {
 		return r, err
 	}
-	if dataChecksum(seg.number, uint64(id), &r, data) != e.crc {
+	if l.writer.sum.entry(seg.number, id, &r, data) != e.crc {
 		l.markLost(id, e)
 		return r, nil
 	}

@@ -165,7 +165,7 @@ func (r *replay) take(i int, at int64, h *batchHeader) (bool, error) {
 	seg := r.segments[i]
 	batch := r.window.view(at, int(h.size))
 	table := batch[batchHeaderSize:h.tableSize]
-	readable := placedChecksum(seg.number, at, table) == h.tableCRC
+	readable := r.window.sum.placed(seg.number, at, table) == h.tableCRC
 	intact := false
 	if readable {
 		var err error
@@ -196,7 +196,7 @@ func (r *replay) apply(seg *segment, at int64, h *batchHeader, batch []byte, int
 	offset := at + int64(h.tableSize)
 	for t.section(&r.section) {
 		sec := &r.section
-		offset = checkData(seg.number, sec, offset, batch, at, !intact)
+		offset = r.checkData(seg.number, sec, offset, batch, at, !intact)
 		for k := range sec.records {
 			if sec.records[k].damaged {
 				r.log.mu.stats.FaultyEntries++
@@ -221,7 +221,7 @@ func (r *replay) verify(seg *segment, at int64, h *batchHeader, batch []byte) (i
 			t.bad = true
 			break
 		}
-		checkData(seg.number, sec, begin, batch, at, true)
+		r.checkData(seg.number, sec, begin, batch, at, true)
 		for k := range sec.records {
 			intact = intact && !sec.records[k].damaged
 		}
@@ -244,18 +244,18 @@ func (s *section) dataBytes() (n int64) {
 
 // checkData fills in where the data of each entry of a section is, beginning at
 // offset, and marks damaged entries if asked to. It returns the offset behind.
-func checkData(number segmentNumber, sec *section, offset int64, batch []byte, at int64, check bool) int64 {
+func (r *replay) checkData(number segmentNumber, sec *section, offset int64, batch []byte, at int64, check bool) int64 {
 	for i := range sec.records {
-		r := &sec.records[i]
-		if r.kind != recordEntry {
+		rec := &sec.records[i]
+		if rec.kind != recordEntry {
 			continue
 		}
-		r.offset = uint32(offset)
+		rec.offset = uint32(offset)
 		if check {
-			data := batch[offset-at : offset-at+int64(r.size)]
-			r.damaged = dataChecksum(number, uint64(sec.group), r, data) != r.crc
+			data := batch[offset-at : offset-at+int64(rec.size)]
+			rec.damaged = r.window.sum.entry(number, sec.group, rec, data) != rec.crc
 		}
-		offset += int64(r.size)
+		offset += int64(rec.size)
 	}
 	return offset
 }

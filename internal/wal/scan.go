@@ -19,6 +19,7 @@ type window struct {
 	buf        []byte
 	from       int64
 	unreadable error
+	sum        checksummer
 }
 
 func (w *window) reset(seg *segment) { *w = window{seg: seg, buf: w.buf[:0]} }
@@ -59,7 +60,7 @@ func (w *window) fill(offset int64, n int) {
 
 // batchAt returns the header of the batch at offset if it verifies there.
 func (w *window) batchAt(offset int64) (batchHeader, bool) {
-	return decodeBatchHeader(w.view(offset, batchHeaderSize), w.seg.number, offset, w.seg.size-offset)
+	return decodeBatchHeader(&w.sum, w.view(offset, batchHeaderSize), w.seg.number, offset, w.seg.size-offset)
 }
 
 // find returns the offset of the first batch at or behind offset whose header

@@ -25,6 +25,7 @@ const everyGroup consensus.GroupID = 0
 type writer struct {
 	sections []section
 	buf      []byte
+	sum      checksummer
 }
 
 // Write appends the batch to the log. It is durable after the next Sync. On
@@ -92,7 +93,7 @@ func (p *part) check(g *group) error {
 		r := &p.records[i]
 		switch r.kind {
 		case recordInstall:
-			floor, count = p.target.released, 0
+			floor, count = r.index, 0
 		case recordRemove:
 			floor, count = 0, 0
 		case recordEntry:
@@ -211,7 +212,7 @@ func (w *writer) encode(segment segmentNumber, offset int64, h *batchHeader) []b
 			}
 			r.offset = uint32(offset) + uint32(len(buf))
 			buf = append(buf, r.data...)
-			r.crc = dataChecksum(segment, uint64(sec.group), r, r.data)
+			r.crc = w.sum.entry(segment, sec.group, r, r.data)
 			binary.LittleEndian.PutUint32(buf[r.crcAt:], r.crc)
 		}
 	}
@@ -219,8 +220,8 @@ func (w *writer) encode(segment segmentNumber, offset int64, h *batchHeader) []b
 		buf = append(buf, 0)
 	}
 	h.size = uint32(len(buf))
-	h.tableCRC = placedChecksum(segment, offset, buf[batchHeaderSize:h.tableSize])
-	h.put(buf, segment, offset)
+	h.tableCRC = w.sum.placed(segment, offset, buf[batchHeaderSize:h.tableSize])
+	h.put(&w.sum, buf, segment, offset)
 	w.buf = buf
 	return buf
 }
