@@ -49,7 +49,24 @@ func (m *Machine) tickLeader() {
 	}
 	if m.clock.elapsed >= m.limit.electionTicks {
 		m.clock.elapsed = 0
+		m.checkDisk()
 		m.checkQuorum()
+	}
+}
+
+// checkDisk ends a leadership whose disk has not written anything of what it was
+// given for an election timeout. The group could go on deciding without it, but
+// this leader soon has to refuse proposals (see proposeCommands), and others can
+// write.
+func (m *Machine) checkDisk() {
+	before := m.lead.stalled
+	m.lead.stalled = 0
+	if m.disk.settled() {
+		return
+	}
+	m.lead.stalled = m.disk.durable + 1
+	if before == m.lead.stalled {
+		m.leave()
 	}
 }
 
@@ -66,7 +83,7 @@ func (m *Machine) checkQuorum() {
 	for i := range m.peers {
 		m.peers[i].active = false
 	}
-	if heard != quorum.Won {
+	if heard != quorum.Won && m.role == consensus.Leader {
 		m.becomeFollower(m.hard.Epoch, 0)
 	}
 }
@@ -227,7 +244,7 @@ func (m *Machine) abdicate() {
 		}
 	}
 	m.lead.ids.clear()
-	m.lead.transferee, m.lead.sent = 0, false
+	m.lead.transferee, m.lead.sent, m.lead.leaving = 0, false, false
 	m.read.drop(&m.queue.dropped)
 }
 

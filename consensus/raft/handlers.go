@@ -196,22 +196,62 @@ type Coverage [rowCount][kindCount]uint64
 // nil ends it. Nobody asks for it in production, where it costs one comparison.
 func (m *Machine) Cover(c *Coverage) { m.coverage = c }
 
+// Frequency says how often a correct group enters a cell of the handler table.
+type Frequency uint8
+
+const (
+	// Common cells are entered in any longer run with elections.
+	Common Frequency = iota
+	// Rare cells need two unlikely things at once.
+	Rare
+	// Never: only a mistaken or forged message gets there.
+	Never
+)
+
+// frequencies lists the cells that are not common, with the reason.
+var frequencies = map[[2]int]Frequency{
+	// An epoch has one leader, so a leader hears no other one of its epoch (R1).
+	{rowLeader, int(KindSnapshot)}:   Never,
+	{rowLeader, int(KindAppend)}:     Never,
+	{rowLeader, int(KindHeartbeat)}:  Never,
+	{rowLeader, int(KindCommit)}:     Never,
+	{rowLeader, int(KindTimeoutNow)}: Never,
+	// These go to replicas that have answered in this epoch, and an answer shows the
+	// epoch on the replica's disk (C3): it is not behind, nor a candidate of it.
+	{rowNewer, int(KindSnapshot)}:       Never,
+	{rowNewer, int(KindCommit)}:         Never,
+	{rowNewer, int(KindTimeoutNow)}:     Never,
+	{rowCandidate, int(KindSnapshot)}:   Never,
+	{rowCandidate, int(KindCommit)}:     Never,
+	{rowCandidate, int(KindTimeoutNow)}: Never,
+	// An append is answered in the epoch of the leader that sent it.
+	{rowNewer, int(KindAppendReply)}:     Never,
+	{rowCandidate, int(KindAppendReply)}: Never,
+	// A follower loses patience just while its leader's word is under way.
+	{rowTrial, int(KindSnapshot)}:   Rare,
+	{rowTrial, int(KindTimeoutNow)}: Rare,
+	// A candidate comes back with an epoch that was taken without its knowledge.
+	{rowNewer, int(KindVoteReply)}: Rare,
+	// The lead changes while a state is under way.
+	{rowOlder, int(KindSnapshot)}: Rare,
+	// A reply to an earlier epoch's leader overtakes its own candidacy.
+	{rowCandidate, int(KindHeartbeatReply)}: Rare,
+}
+
 // Cell is one entry of the handler table.
 type Cell struct {
-	Row  string // a role, or "newer" or "older" for a message of another epoch
-	Kind string
-	// Refused cells are reached by mistaken or forged messages only.
-	Refused bool
-	Count   uint64
+	Row       string // a role, or "newer" or "older" for a message of another epoch
+	Kind      string
+	Frequency Frequency
+	Count     uint64
 }
 
 // Cells lists the handler table with the counts of c, which may be nil.
 func Cells(c *Coverage) []Cell {
 	cells := make([]Cell, 0, rowCount*(kindCount-1))
 	for row := range rowCount {
-		for kind := consensus.MessageKind(1); kind < kindCount; kind++ {
-			cell := Cell{Row: rowNames[row], Kind: KindName(kind)}
-			cell.Refused = row == rowLeader && (fromLeader(kind) || kind == KindSnapshot)
+		for kind := 1; kind < kindCount; kind++ {
+			cell := Cell{Row: rowNames[row], Kind: kindNames[kind], Frequency: frequencies[[2]int{row, kind}]}
 			if c != nil {
 				cell.Count = c[row][kind]
 			}

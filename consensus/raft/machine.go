@@ -95,6 +95,11 @@ type leadership struct {
 	transferee consensus.ReplicaID // zero: no transfer under way
 	deadline   int                 // ticks left to the transfer
 	sent       bool                // timeout-now has left
+	leaving    bool                // the lead ends with the transfer, whatever comes of it
+
+	// stalled is the latest append that was not durable when the quorum was last
+	// checked, zero if there was none.
+	stalled consensus.Seq
 }
 
 // New restores or creates a replica. It returns consensus.ErrInvalid, wrapped with
@@ -114,12 +119,12 @@ func New(c consensus.Config) (*Machine, error) {
 		hard: c.HardState,
 		log:  newEntryLog(c.Log.Released, c.Log.ReleasedEpoch),
 	}
+	m.commit, m.learned, m.applied = c.Applied, c.Applied, c.Applied
+	m.duty.verified = c.Applied
 	m.confs = append(m.confs, configurationAt{c.Log.Released, c.Log.Configuration.Clone()})
 	if err := m.restoreLog(c.Log.Entries); err != nil {
 		return nil, err
 	}
-	m.commit, m.learned, m.applied = c.Applied, c.Applied, c.Applied
-	m.duty.verified = c.Applied
 	m.disk = durability{index: m.log.last, hard: c.HardState, handed: c.HardState}
 	if m.hard.Epoch < m.log.lastEpoch() {
 		// The engine is ahead of the log and has seen an epoch that the log lost.

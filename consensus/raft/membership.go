@@ -129,7 +129,7 @@ func (m *Machine) membershipDecided() {
 		return
 	}
 	if !votes(&now.Configuration, m.id) {
-		m.retire()
+		m.leave()
 	}
 }
 
@@ -140,7 +140,7 @@ func (m *Machine) farewell() {
 	target := &m.inForce().Membership
 	for i := range m.peers {
 		p := &m.peers[i]
-		if p.id != m.id && !slices.Contains(target.Voters, p.id) && !slices.Contains(target.Learners, p.id) {
+		if p.flow == replicate && p.id != m.id && !slices.Contains(target.Voters, p.id) && !slices.Contains(target.Learners, p.id) {
 			m.sendCommit(p)
 		}
 	}

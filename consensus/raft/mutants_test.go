@@ -12,8 +12,9 @@ import (
 
 var mutantSeeds = flag.Int("raft.mutantseeds", 4000, "random clusters in which a mutant must be caught")
 
-// TestMutantsAreCaught: every seeded bug of this package shows in the random
-// cluster within a bounded number of seeds, and the same seeds are clean without it.
+// TestMutantsAreCaught: every seeded bug of this package shows in a half partition or
+// in the random cluster within a bounded number of seeds, and the same seeds are
+// clean without it.
 func TestMutantsAreCaught(t *testing.T) {
 	for _, mut := range mutant.Table {
 		if !strings.HasPrefix(string(mut.Name), "raft-") {
@@ -24,6 +25,10 @@ func TestMutantsAreCaught(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = mutant.Select() }()
+			if err := halfPartition(); err != nil {
+				t.Logf("caught by half a partition: %v", err)
+				return
+			}
 			for seed := uint64(1); seed <= uint64(*mutantSeeds); seed++ {
 				if err := runRandom(seed); err != nil {
 					_ = mutant.Select()

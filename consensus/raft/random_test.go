@@ -19,7 +19,7 @@ var (
 // changes, transfers and reads, checks every property of Raft Figure 3 on the way,
 // and demands progress after healing. A failure prints the seed.
 func TestRandomCluster(t *testing.T) {
-	first, n := uint64(1), *seeds
+	first, n := uint64(1), max(1, *seeds/slow)
 	if *seed1 != 0 {
 		first, n = *seed1, 1
 	}
@@ -56,7 +56,7 @@ var actions = []struct {
 	{(*chaos).disk, 300},
 	{func(c *chaos, h *host) { c.apply(h, 1+c.rng.IntN(5)) }, 100},
 	{(*chaos).client, 200},
-	{func(_ *chaos, h *host) { h.m.Tick() }, 100},
+	{func(_ *chaos, h *host) { h.m.Tick() }, 300},
 	{(*chaos).kill, 8},
 	{(*chaos).cutOne, 4},
 	{(*chaos).isolate, 4},
@@ -93,10 +93,11 @@ func runRandom(seed uint64) (err error) {
 func newChaos(seed uint64) *chaos {
 	c := &chaos{world: newWorld(seed), waiting: map[consensus.ProposalID]consensus.Index{},
 		open: map[consensus.ReplicaID]map[consensus.ProposalID]bool{}}
+	trouble := 1 + c.rng.IntN(4)*c.rng.IntN(3)
 	for _, a := range actions {
 		weight := 1 + a.max/2 + c.rng.IntN(a.max/2+1)
 		if a.max < 20 {
-			weight = c.rng.IntN(a.max + 1)
+			weight = c.rng.IntN(trouble*a.max + 1)
 		}
 		c.weights = append(c.weights, weight)
 		c.total += weight
@@ -104,7 +105,7 @@ func newChaos(seed uint64) *chaos {
 	c.loss, c.hasty, c.members = c.rng.IntN(12), c.rng.IntN(2)*c.rng.IntN(60), c.rng.IntN(2) == 0
 	electionTicks, messageBytes := 3+c.rng.IntN(8), 20+c.rng.IntN(2)*c.rng.IntN(300)
 	c.config = func(cfg *consensus.Config) {
-		cfg.ElectionTicks, cfg.MessageBytes = electionTicks, messageBytes
+		cfg.ElectionTicks, cfg.HeartbeatTicks, cfg.MessageBytes = electionTicks, max(1, electionTicks/3), messageBytes
 	}
 	var ids []consensus.ReplicaID
 	for i := range 1 + c.rng.IntN(5) {
@@ -120,7 +121,7 @@ func newChaos(seed uint64) *chaos {
 func (c *chaos) act() {
 	h := c.hosts[c.rng.IntN(len(c.hosts))]
 	if h.m == nil {
-		if c.rng.IntN(20) == 0 {
+		if c.rng.IntN(8) == 0 {
 			c.start(h)
 		}
 		return

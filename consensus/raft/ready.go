@@ -68,6 +68,9 @@ func (m *Machine) sendTrial(msg consensus.Message) {
 	m.queue.send = append(m.queue.send, msg)
 }
 
+// keepMax bounds the buffers of entries that a machine keeps for reuse, in entries.
+const keepMax = 4096
+
 // Ready implements consensus.Machine.
 func (m *Machine) Ready() (*consensus.Ready, bool) {
 	if m.role == consensus.Leader {
@@ -109,7 +112,9 @@ func (m *Machine) work() bool {
 // fillAppend hands over what is to become durable and numbers it.
 func (m *Machine) fillAppend(a *consensus.Append) {
 	q := &m.queue
-	clear(a.Entries) // let go of payloads of the last round
+	if clear(a.Entries); cap(a.Entries) > keepMax { // let go of payloads of the last round
+		a.Entries = nil
+	}
 	exchange(&q.entries, &a.Entries)
 	a.Truncate, q.truncate = q.truncate, 0
 	a.HardState = nil

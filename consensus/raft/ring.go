@@ -35,13 +35,20 @@ func (r *ring[T]) popFront(k int) {
 	} else {
 		r.head &= len(r.buf) - 1
 	}
+	r.shrink()
+}
+
+// popBack forgets the last k elements.
+func (r *ring[T]) popBack(k int) {
+	r.n -= k
+	r.shrink()
+}
+
+func (r *ring[T]) shrink() {
 	if len(r.buf) > ringShrink && r.n < len(r.buf)/8 {
 		r.resize(len(r.buf) / 4)
 	}
 }
-
-// popBack forgets the last k elements.
-func (r *ring[T]) popBack(k int) { r.n -= k }
 
 func (r *ring[T]) clear() { r.popFront(r.n) }
 

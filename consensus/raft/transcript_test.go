@@ -3,6 +3,7 @@ package raft
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,26 +38,34 @@ import (
 //
 // The word quiet behind a command keeps its output out of the file.
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		var s *script
-		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			if d.Cmd == "group" {
-				s = newScript(t)
-			}
-			command, ok := commands[d.Cmd]
-			if !ok {
-				t.Fatalf("%s: unknown command %s, have %v", d.Pos, d.Cmd, slices.Sorted(maps.Keys(commands)))
-			}
-			s.out.Reset()
-			s.t, s.d = t, d
-			_, s.quiet = s.arg("quiet")
-			command(s)
-			s.pump()
-			if s.out.Len() == 0 {
-				return "ok\n"
-			}
-			return s.out.String()
-		})
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) { replay(t, path) })
+	}
+}
+
+func replay(t *testing.T, path string) {
+	var s *script
+	datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+		if d.Cmd == "group" {
+			s = newScript(t)
+		}
+		command, ok := commands[d.Cmd]
+		if !ok {
+			t.Fatalf("%s: unknown command %s, have %v", d.Pos, d.Cmd, slices.Sorted(maps.Keys(commands)))
+		}
+		s.out.Reset()
+		s.t, s.d = t, d
+		_, s.quiet = s.arg("quiet")
+		command(s)
+		s.pump()
+		if s.out.Len() == 0 {
+			return "ok\n"
+		}
+		return s.out.String()
 	})
 }
 
@@ -77,16 +86,18 @@ func newScript(*testing.T) *script {
 }
 
 var commands = map[string]func(*script){
-	"group":       (*script).group,
-	"add":         func(s *script) { s.add(s.id(), consensus.Configuration{}) },
-	"campaign":    (*script).campaign,
-	"tick":        (*script).ticks,
-	"propose":     (*script).propose,
-	"read":        func(s *script) { s.result(s.at().read(consensus.ProposalID(s.number("id", 0)))) },
-	"transfer":    func(s *script) { s.result(s.at().transfer(consensus.ReplicaID(s.number("to", 0)))) },
-	"change":      (*script).change,
-	"deliver":     func(s *script) { s.each(s.hand) },
-	"drop":        func(s *script) { s.each(func(k int) { s.print("lost %s\n", formatMessage(&s.net[k])); s.world.drop(k) }) },
+	"group":    (*script).group,
+	"add":      func(s *script) { s.add(s.id(), consensus.Configuration{}) },
+	"campaign": (*script).campaign,
+	"tick":     (*script).ticks,
+	"propose":  (*script).propose,
+	"read":     func(s *script) { s.result(s.at().read(consensus.ProposalID(s.number("id", 0)))) },
+	"transfer": func(s *script) { s.result(s.at().transfer(consensus.ReplicaID(s.number("to", 0)))) },
+	"change":   (*script).change,
+	"deliver":  func(s *script) { s.each(s.hand) },
+	"drop": func(s *script) {
+		s.each(func(k int) { s.print("lost %s\n", formatMessage(&s.net[k])); s.world.drop(k) })
+	},
 	"cut":         (*script).cutOff,
 	"heal":        func(s *script) { clear(s.world.cut) },
 	"silence":     (*script).silence,

@@ -2,6 +2,7 @@ package raft
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/quorate/quorate/consensus"
 )
@@ -23,13 +24,13 @@ func (m *Machine) proposeTransfer(to consensus.ReplicaID) error {
 	return nil
 }
 
-// successor is the voter with the most of the log, zero if there is none. Those
+// successor is the voter of the target with the most of the log, zero if there is none. Those
 // heard from lately come first, then low ids.
 func (m *Machine) successor() consensus.ReplicaID {
 	var best *peer
 	for i := range m.peers {
 		p := &m.peers[i]
-		if p.id == m.id || p.learner {
+		if p.id == m.id || !slices.Contains(m.inForce().Voters, p.id) {
 			continue
 		}
 		if best == nil || p.active && !best.active || p.active == best.active && p.match > best.match {
@@ -61,7 +62,7 @@ func (m *Machine) transferIfReady() {
 	}
 	m.lead.sent = true
 	m.send(consensus.Message{Kind: KindTimeoutNow, To: p.id})
-	if m.retired() {
+	if m.lead.leaving {
 		m.becomeFollower(m.hard.Epoch, 0)
 	}
 }
@@ -76,30 +77,28 @@ func (m *Machine) tickTransfer() {
 	}
 	m.lead.transferee, m.lead.sent = 0, false
 	m.queue.changed = true
-	if m.retired() {
+	if m.lead.leaving {
 		m.becomeFollower(m.hard.Epoch, 0)
 	}
 }
 
-// retired reports whether the decided configuration has no vote for this leader.
-func (m *Machine) retired() bool {
-	c := m.inForce()
-	return c.index <= m.commit && !c.Joint() && !votes(&c.Configuration, m.id)
-}
-
-// retire ends the leadership of a replica that the decided configuration has
-// removed, through a transfer if somebody is there to take over.
-func (m *Machine) retire() {
-	if m.lead.transferee != 0 {
-		m.transferIfReady()
-		return
-	}
+// leave gives the lead to the best successor, or up if nobody takes over. Without
+// any other voter it leads on.
+func (m *Machine) leave() {
 	p := m.find(m.successor())
-	if p == nil {
-		m.becomeFollower(m.hard.Epoch, 0)
+	switch {
+	case p == nil:
+		if !votes(&m.inForce().Configuration, m.id) {
+			m.becomeFollower(m.hard.Epoch, 0)
+		}
 		return
+	case m.lead.transferee == 0:
+		m.lead.leaving = true
+		m.transfer(p)
+	default: // under way already: let it finish
+		m.lead.leaving = true
+		m.transferIfReady()
 	}
-	m.transfer(p)
 }
 
 // onTimeoutNow campaigns at once: the leader itself asks for it, so the trial
