@@ -29,5 +29,6 @@
 // Where we deviate from etcd: a variable that a flag overrides is a warning (etcd
 // refuses to start), an unknown key in the file is an error (etcd skips it), and
 // --initial-cluster is derived from --name and --initial-advertise-peer-urls whenever it
-// is not given (etcd: only if --name is given too).
+// is not given (etcd: only if --name is given too). A host for 0.0.0.0 is not guessed
+// where a URL is advertised. Heartbeats below 10 ms and requests above 10 MiB are refused.
 package main

@@ -8,17 +8,15 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-)
 
-// etcdVersion is the etcd that we answer as: clients parse it as numbers and choose
-// features by it, so it never has a suffix.
-const etcdVersion = "3.7.3"
+	"github.com/quorate/quorate/internal/server"
+)
 
 // version is our own, stamped by -ldflags "-X main.version=…"; without a stamp the
 // module's version counts, which `go install` knows.
 var version string
 
-// build says what this binary is.
+// build says what this binary is. EtcdVersion is the etcd that we answer as.
 type build struct {
 	Version     string `json:"version"`
 	EtcdVersion string `json:"etcd_version"`
@@ -31,7 +29,7 @@ type build struct {
 func readBuild() build {
 	b := build{
 		Version:     version,
-		EtcdVersion: etcdVersion,
+		EtcdVersion: server.EtcdVersion,
 		Commit:      "unknown",
 		GoVersion:   runtime.Version(),
 		Platform:    runtime.GOOS + "/" + runtime.GOARCH,

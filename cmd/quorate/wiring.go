@@ -16,8 +16,8 @@ import (
 	"github.com/quorate/quorate/internal/server"
 )
 
-// nodeDriver is the seam between the process and the node in it. Only this file knows
-// the packages below; tests put a node of their own here.
+// nodeDriver is the seam between the process and the node in it. Only this file starts
+// what is below; tests put a node of their own here.
 type nodeDriver struct {
 	// initialized reports whether the data directory has state, in which case
 	// Config.Bootstrap does not count any more. It writes nothing.
