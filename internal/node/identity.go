@@ -166,22 +166,31 @@ func (d *dataDir) writeIdentity(id *identity) error {
 	return d.writeChecked("member", string(body))
 }
 
-// countStart counts the starts of a node on its disk, durably, and returns how
-// many there have been: what one start numbers no other start numbers again,
-// whatever the clock says.
-func (d *dataDir) countStart() (uint64, error) {
+// logIdentity marks the node's log as its own.
+func (id *identity) logIdentity() (b [16]byte) {
+	binary.BigEndian.PutUint64(b[:8], id.Cluster)
+	binary.BigEndian.PutUint64(b[8:], uint64(shard.ReplicaOf(id.Node, id.Incarnation)))
+	return b
+}
+
+// starts is how often the node has come as far as an open log. From then on the
+// log must be there.
+func (d *dataDir) starts() (uint64, error) {
 	text, err := d.readChecked(startsFile)
-	if err != nil {
+	if err != nil || text == "" {
 		return 0, err
 	}
-	starts := uint64(0)
-	if text != "" {
-		if starts, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return 0, fmt.Errorf("%s: %w: %w", d.join(startsFile), ErrDamaged, err)
-		}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w: %w", d.join(startsFile), ErrDamaged, err)
 	}
-	starts++
-	return starts, d.writeChecked(startsFile, strconv.FormatUint(starts, 10))
+	return n, nil
+}
+
+// countStart durably counts one more start and returns the new count: what one
+// start numbers no other start numbers again, whatever the clock says.
+func (d *dataDir) countStart(before uint64) (uint64, error) {
+	return before + 1, d.writeChecked(startsFile, strconv.FormatUint(before+1, 10))
 }
 
 // startsFile holds a decimal number and its CRC32C.

@@ -113,9 +113,6 @@ func (n *Node) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if n.boots, err = n.dir.countStart(); err != nil {
-		return err
-	}
 	if err := n.openState(); err != nil {
 		return err
 	}
@@ -125,11 +122,18 @@ func (n *Node) start(ctx context.Context) (err error) {
 
 // openState opens log and engine and restores the replicas.
 func (n *Node) openState() error {
-	log, err := wal.Open(n.cfg.FS, n.dir.wal, wal.Options{})
+	starts, err := n.dir.starts()
+	if err != nil {
+		return err
+	}
+	log, err := wal.Open(n.cfg.FS, n.dir.wal, wal.Options{Identity: n.identity.logIdentity(), MustExist: starts > 0})
 	if err != nil {
 		return fmt.Errorf("open write-ahead log %s: %w", n.dir.wal, err)
 	}
 	n.log = newLogWriter(n, log)
+	if n.boots, err = n.dir.countStart(starts); err != nil {
+		return err
+	}
 	pebble, err := engine.OpenPebble(n.cfg.FS, n.dir.join("db"), engine.Options{
 		Fatal: n.fatalEngine, Log: func(line string) { n.cfg.Logger.Warn("engine", "line", line) },
 	})

@@ -2,12 +2,16 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/wal"
 )
 
 // waitLevel waits until every running node has applied a feature level.
@@ -97,4 +101,22 @@ func TestWipedMemberIsRefused(t *testing.T) {
 		t.Fatalf("wiped member: %v", err)
 	}
 	c.put(0, "b", "y")
+}
+
+// Goal: a member whose log was removed does not start with an empty one.
+func TestMissingLogIsRefused(t *testing.T) {
+	c := newCluster(t, 1)
+	c.startAll()
+	c.put(0, "a", "x")
+	c.stop(0)
+	if err := os.RemoveAll(filepath.Join(c.cfgs[0].DataDir, "wal")); err != nil {
+		t.Fatal(err)
+	}
+	n, err := Start(context.Background(), c.cfgs[0])
+	if err == nil {
+		_ = n.Close()
+	}
+	if !errors.Is(err, wal.ErrMissing) {
+		t.Fatalf("start without the log: %v", err)
+	}
 }

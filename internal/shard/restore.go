@@ -19,8 +19,9 @@ var ErrLogDamaged = errors.New("the log has lost durable entries")
 // Log.Released before the replica starts. first is the shard's first
 // configuration, for a replica that has applied nothing.
 func Restore(applied store.Applied, log wal.GroupState, first consensus.Configuration) (c consensus.Config, ahead bool, err error) {
-	if len(log.Faulty) > 0 {
-		return c, false, fmt.Errorf("%w: %v", ErrLogDamaged, log.Faulty)
+	if len(log.Faulty) > 0 || log.Suspect {
+		return c, false, fmt.Errorf("%w: entries %v, hard state in doubt: %v: restore the directory, or remove the member and add it anew",
+			ErrLogDamaged, log.Faulty, log.Suspect)
 	}
 	configuration := first
 	if len(applied.Configuration) > 0 {
