@@ -32,7 +32,7 @@ with it unchanged, and so do etcd's flags: without a command, quorate serves.`,
 	}
 	addSwitch(root, flagVersion, "", "print the version and end")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(p), newDev(p), newVersion(p), newCompletion(), newEtcdFlagsTopic())
+	root.AddCommand(newServe(p), newDev(p), newSim(p), newVersion(p), newCompletion(), newEtcdFlagsTopic())
 	addSwitch(root, "help", "h", "explain the command and end")
 	for _, c := range root.Commands() {
 		addSwitch(c, "help", "h", "explain the command and end")

@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"fmt"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/consensus"
@@ -26,6 +26,7 @@ const (
 	faultPauseAll
 	faultClockSkew
 	faultClockJump
+	faultWallJump
 	faultPartition
 	faultOneWay
 	faultPartial
@@ -58,6 +59,7 @@ var faults = [faultKinds]struct {
 	faultPauseAll:       {"pause all", func(x *nemesis) bool { return x.pause(x.s.nodes...) }},
 	faultClockSkew:      {"clock skew", (*nemesis).clockSkew},
 	faultClockJump:      {"clock jump", (*nemesis).clockJump},
+	faultWallJump:       {"wall clock jump", (*nemesis).wallJump},
 	faultPartition:      {"partition", (*nemesis).partition},
 	faultOneWay:         {"partition one way", (*nemesis).oneWay},
 	faultPartial:        {"partition partial", (*nemesis).partial},
@@ -68,6 +70,25 @@ var faults = [faultKinds]struct {
 	faultTransfer:       {"transfer", (*nemesis).transfer},
 	faultWipe:           {"wiped disk", (*nemesis).wipe},
 	faultMembership:     {"membership change", (*nemesis).membership},
+}
+
+// FaultNames lists the faults that Options.Only can name.
+func FaultNames() string {
+	names := make([]string, 0, faultKinds)
+	for _, f := range faults {
+		names = append(names, f.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// KnowsFault reports whether there is a fault of that name.
+func KnowsFault(name string) bool {
+	for _, f := range faults {
+		if f.name == name {
+			return true
+		}
+	}
+	return false
 }
 
 // nemesis draws faults, as often and of the kinds that the run's swarm says.
@@ -266,6 +287,14 @@ func (x *nemesis) clockJump() bool {
 	return true
 }
 
+// wallJump sets a wall clock to anything, as an operator or a time server does.
+func (x *nemesis) wallJump() bool {
+	n := x.s.nodes[x.s.rng.IntN(len(x.s.nodes))]
+	n.wallJump = x.s.between(-time.Hour, time.Hour)
+	x.trace(n, "fault", "wall clock is off by %v", n.wallJump)
+	return true
+}
+
 // block cuts directed links for a while.
 func (x *nemesis) block(links [][2]int, span time.Duration) {
 	for _, l := range links {
@@ -382,5 +411,3 @@ func (x *nemesis) transfer() bool {
 	n.process()
 	return err == nil
 }
-
-func (k faultKind) String() string { return fmt.Sprintf("fault %s", faults[k].name) }

@@ -50,6 +50,7 @@ type simNode struct {
 	skewSince time.Duration
 	clockBase time.Duration // what the clock said then
 	jump      time.Duration
+	wallJump  time.Duration // in either direction
 	firstSeq  uint64
 	submits   uint64
 }
@@ -81,6 +82,16 @@ func (n *simNode) clock() time.Duration {
 	return n.clockBase + time.Duration(float64(n.s.now-n.skewSince)*n.skew) + n.jump
 }
 
+// wallStart is the wall clock's time when a run begins.
+const wallStart = 1_700_000_000 * time.Second
+
+// tellTime sets the process's clocks. The wall clock may go back; nothing rests on it.
+func (n *simNode) tellTime() {
+	n.host.SetNow(n.clock())
+	n.router.SetNow(n.clock())
+	n.router.SetWall(int64(wallStart + n.clock() + n.wallJump))
+}
+
 func (n *simNode) setSkew(skew float64) {
 	n.clockBase += time.Duration(float64(n.s.now-n.skewSince) * n.skew)
 	n.skewSince, n.skew = n.s.now, skew
@@ -92,8 +103,7 @@ func (n *simNode) whenAwake(do func()) {
 		n.asleep = append(n.asleep, do)
 		return
 	}
-	n.host.SetNow(n.clock())
-	n.router.SetNow(n.clock())
+	n.tellTime()
 	do()
 }
 
@@ -149,8 +159,7 @@ func (n *simNode) newHost() {
 		Windows: shard.Windows{MessageBytes: 4 << 10, InflightMessages: 16},
 	}, shard.Ports{Log: n, Network: n.port, Apply: applyPort{n}, Snapshots: snapshotPort{n}, Outcome: n.router})
 	n.router.SetHost(n.host)
-	n.host.SetNow(n.clock())
-	n.router.SetNow(n.clock())
+	n.tellTime()
 }
 
 // open recovers the log and every shard.

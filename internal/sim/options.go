@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"sort"
-	"strings"
 	"time"
 )
 
@@ -16,7 +14,7 @@ type Options struct {
 	Nodes    int           // 3 or 5 when zero
 	Shards   int           // 8 when zero
 	Duration time.Duration // of the faulty phase, in virtual time; 10 s when zero
-	Clients  int           // 8 when zero
+	Clients  int           // 20 when zero
 	Trace    io.Writer     // one line per event; nil: none
 	Calm     bool          // no faults at all
 	Only     string        // the one fault to inject, by name; "": the seed's mix
@@ -60,7 +58,7 @@ func (o *Options) setDefaults() {
 		o.Duration = 10 * time.Second
 	}
 	if o.Clients == 0 {
-		o.Clients = 8
+		o.Clients = 20
 	}
 	w := &o.swarm
 	w.tick, w.heartbeatTicks, w.electionTicks = 20*time.Millisecond, 3, 15
@@ -111,70 +109,4 @@ func (o *Options) String() string {
 	return fmt.Sprintf("nodes %d shards %d clients %d latency %v-%v loss %.0f%% dup %.0f%% sync %v-%v fault every %v lag %d keys %d",
 		o.Nodes, o.Shards, o.Clients, w.latencyMin, w.latencyMax, w.loss*100, w.duplicate*100,
 		w.syncMin, w.syncMax, w.faultEvery, w.lagEntries, w.keys)
-}
-
-// Failure is what ended a run early.
-type Failure struct {
-	Checker string // which one, or "panic"
-	Text    string
-	At      time.Duration
-}
-
-// Report is what a run was.
-type Report struct {
-	Seed     uint64
-	Failure  *Failure
-	SimTime  time.Duration
-	CoreTime time.Duration
-	Events   int
-
-	Operations int // completed by clients
-	Failed     int // of those, with an error
-	Faults     int
-	Counts     map[string]int // by "fault ...", "cell ...", "error ...", "op ..."
-}
-
-// Replay is the command that runs a seed again.
-func (r *Report) Replay(mutant string) string {
-	if mutant != "" {
-		return fmt.Sprintf("go run -tags mutants ./cmd/quorate sim --seed %d --mutant %s --trace", r.Seed, mutant)
-	}
-	return fmt.Sprintf("go run ./cmd/quorate sim --seed %d --trace", r.Seed)
-}
-
-func (r *Report) count(what string) {
-	if r.Counts == nil {
-		r.Counts = make(map[string]int)
-	}
-	r.Counts[what]++
-}
-
-// Merge adds another run's counts.
-func (r *Report) Merge(o *Report) {
-	r.Operations += o.Operations
-	r.Failed += o.Failed
-	r.Faults += o.Faults
-	r.Events += o.Events
-	r.SimTime += o.SimTime
-	r.CoreTime += o.CoreTime
-	if r.Counts == nil {
-		r.Counts = make(map[string]int)
-	}
-	for k, v := range o.Counts {
-		r.Counts[k] += v
-	}
-}
-
-// Table lists the counts, a line each, by name.
-func (r *Report) Table() string {
-	names := make([]string, 0, len(r.Counts))
-	for k := range r.Counts {
-		names = append(names, k)
-	}
-	sort.Strings(names)
-	var b strings.Builder
-	for _, k := range names {
-		fmt.Fprintf(&b, "%8d  %s\n", r.Counts[k], k)
-	}
-	return b.String()
 }

@@ -72,12 +72,18 @@ func (s *Sim) between(lo, hi time.Duration) time.Duration {
 // chance is true with probability p.
 func (s *Sim) chance(p float64) bool { return p > 0 && s.rng.Float64() < p }
 
+// A seed counts only if so much happened in it.
+const (
+	OperationsMin = 1000
+	FaultsMin     = 20
+)
+
 // Run plays one seed to its end and reports what happened. Report.Failure is set
 // when a checker failed or production code panicked.
 func Run(opts Options) (report Report) {
 	opts.setDefaults()
 	s := &Sim{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 0x71756f72617465))}
-	s.report.Seed = opts.Seed
+	s.report.Seed, s.report.Mix = opts.Seed, opts.String()
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -102,6 +108,9 @@ func Run(opts Options) (report Report) {
 	s.operator.work()
 	startNemesis(s)
 	s.phase(opts.Duration)
+	for i := 0; i < 3 && !opts.Calm && (s.report.Operations < OperationsMin || s.report.Faults < FaultsMin); i++ {
+		s.phase(opts.Duration) // little came of it: go on
+	}
 	s.heal()
 	s.check.atEnd()
 	return s.report

@@ -1,23 +1,111 @@
 package sim
 
 import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
 	"testing"
+	"time"
+
+	"github.com/quorate/quorate/consensus/mutant"
 )
 
-func TestQuick(t *testing.T) {
-	total := Report{}
-	for seed := uint64(1); seed <= 150; seed++ {
-		r := Run(Options{Seed: seed})
-		f := ""
-		if r.Failure != nil {
-			f = r.Failure.Checker + ": " + r.Failure.Text
-			if len(f) > 1500 {
-				f = f[:1500]
-			}
-			t.Logf("FAIL at %v %s", r.Failure.At, f)
-		}
-		t.Logf("seed %d: %v sim in %v, %d ops %d failed %d events %d faults", seed, r.SimTime, r.CoreTime, r.Operations, r.Failed, r.Events, r.Faults)
-		total.Merge(&r)
+// The batch that `go test` runs is small and its first half is always the same;
+// QUORATE_SEEDS makes it larger, QUORATE_SEED_BASE gives the second half seeds of
+// its own, such as a commit's.
+var (
+	seedsFlag = flag.Int("sim.seeds", seedsFromEnvironment(), "seeds to run")
+	fixedPart = 2 // one in so many seeds of a batch is drawn from the base
+)
+
+func seedsFromEnvironment() int {
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("QUORATE_SEEDS"), "40"))
+	if err != nil || n < 1 {
+		return 40
 	}
-	t.Log("\n" + total.Table())
+	return n
+}
+
+func batchSeeds(count int) []uint64 {
+	base, err := strconv.ParseUint(cmp.Or(os.Getenv("QUORATE_SEED_BASE"), "0"), 0, 64)
+	seeds := make([]uint64, count)
+	for i := range seeds {
+		seeds[i] = uint64(i + 1)
+		if err == nil && base != 0 && i%fixedPart == 1 {
+			seeds[i] = base<<16 + uint64(i)
+		}
+	}
+	return seeds
+}
+
+// Goal: nothing that a cluster promises is broken by any mix of faults.
+// Method: play seeds; every checker judges each of them, and every fault, message
+// and recovery must have happened somewhere in the batch.
+func TestSeeds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the simulator's batch takes a while")
+	}
+	if mutant.Enabled {
+		t.Skip("TestMutants has its own seeds")
+	}
+	seeds := batchSeeds(*seedsFlag)
+	var total Report
+	began := time.Now()
+	Batch(seeds, func(seed uint64) Report { return Run(Options{Seed: seed}) }, func(r *Report) bool {
+		total.Merge(r)
+		if r.Failure != nil {
+			t.Errorf("%s\n%s", r.Failure, r.Replay(""))
+			return !t.Failed() || len(seeds) > 100
+		}
+		if r.Operations < OperationsMin || r.Faults < FaultsMin {
+			t.Errorf("seed %d counts for nothing: %d operations, %d faults", r.Seed, r.Operations, r.Faults)
+		}
+		return true
+	})
+	t.Logf("\n%s", total.Table())
+	t.Logf("%d seeds in %v: %s", len(seeds), time.Since(began).Round(time.Millisecond), total.Speed())
+	if len(seeds) >= 40 && !t.Failed() {
+		for _, missing := range total.Missing() {
+			t.Errorf("never happened in %d seeds: %s", len(seeds), missing)
+		}
+	}
+}
+
+// Goal: a cluster without faults serves all and loses nothing.
+func TestCalm(t *testing.T) {
+	for seed := range uint64(3) {
+		r := Run(Options{Seed: seed + 1, Calm: true, Duration: 3 * time.Second})
+		if r.Failure != nil {
+			t.Fatalf("%s", r.Failure)
+		}
+		if r.Operations < 200 {
+			t.Errorf("seed %d: %d operations in %v", r.Seed, r.Operations, r.SimTime)
+		}
+	}
+}
+
+// Goal: each fault by itself is survived, also the rare ones.
+func TestEachFault(t *testing.T) {
+	if mutant.Enabled {
+		t.Skip("TestMutants has its own seeds")
+	}
+	for kind := range faultKinds {
+		t.Run(faults[kind].name, func(t *testing.T) {
+			r := Run(Options{Seed: uint64(100 + kind), Only: faults[kind].name, Duration: 3 * time.Second})
+			if r.Failure != nil {
+				t.Fatalf("%s", r.Failure)
+			}
+			if r.Counts["fault "+faults[kind].name] == 0 {
+				t.Error("it did not happen")
+			}
+		})
+	}
+}
+
+func ExampleReport_Speed() {
+	r := Report{Operations: 3000, SimTime: 12 * time.Second, CoreTime: 500 * time.Millisecond}
+	fmt.Println(r.Speed())
+	// Output: 24 simulated seconds per core-second, 250 operations per simulated second
 }
