@@ -1,8 +1,10 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 
 	"github.com/quorate/quorate/consensus"
@@ -21,16 +23,17 @@ type crasher struct {
 	models  []model  // after each batch
 	states  []string // how they read
 	synced  int      // models[synced] is durable
-	writing bool     // a batch beyond models is on its way
+	full    bool     // no new files can be had
 	ops     int
 	kinds   map[string]int
 	busy    bool
+	refused int
 }
 
 // Goal: whatever the moment of a crash and whatever share of unsynced sectors
 // survives it, a reopened log holds everything that was synced, nothing half, no batch
 // without those before it, and goes on working. Method: crash at every operation of a
-// workload that rolls, reclaims and restarts, and also at every operation of the
+// workload that rolls, reclaims, finds the disk full and restarts, and also at every operation of the
 // recovery.
 func TestCrashAtEveryFileOperation(t *testing.T) {
 	for seed := range uint64(*rounds) {
@@ -56,23 +59,16 @@ func (c *crasher) run(seed uint64) {
 	}
 	w := newWorkload(seed)
 	var b Batch
-	for i := range 90 {
-		w.draw(&b)
-		c.models = append(c.models, w.model.clone())
-		c.states = append(c.states, w.model.String())
-		c.writing = true
-		if err := l.Write(&b); err != nil {
-			c.t.Fatal(err)
-		}
-		c.writing = false
-		b.Reset()
+	for i := range 75 {
+		c.full = i >= 20 && i < 40
+		c.write(l, w, &b)
 		if c.rng.IntN(3) > 0 {
 			if err := l.Sync(); err != nil {
 				c.t.Fatal(err)
 			}
 			c.synced = len(c.models) - 1
 		}
-		if i == 60 {
+		if i == 55 {
 			if err := l.Close(); err != nil {
 				c.t.Fatal(err)
 			}
@@ -82,6 +78,43 @@ func (c *crasher) run(seed uint64) {
 			}
 		}
 	}
+	if c.refused == 0 {
+		c.t.Error("no batch was refused")
+	}
+}
+
+// write draws and writes one batch. While the disk is full its releases may be taken
+// and the rest of it not.
+func (c *crasher) write(l *Log, w *workload, b *Batch) {
+	before := w.model.clone()
+	b.Reset()
+	w.draw(b)
+	if c.full {
+		var releases Batch
+		l.takeReleases(b, &releases)
+		for i := range releases.parts {
+			p := &releases.parts[i]
+			before.release(p.group, p.target.released, p.target.releasedEpoch)
+		}
+		c.push(before)
+	}
+	c.push(w.model)
+	err := l.Write(b)
+	if c.full && errors.Is(err, ErrFull) {
+		c.refused++
+		last := len(c.models) - 1
+		w.model = c.models[last-1].clone()
+		c.models, c.states = c.models[:last], c.states[:last]
+		return
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *crasher) push(m model) {
+	c.models = append(c.models, m.clone())
+	c.states = append(c.states, m.String())
 }
 
 // crash looks at what the disk would hold if op were the last thing that began.
@@ -97,8 +130,9 @@ func (c *crasher) crash(op *fileOp) error {
 		disk := c.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: c.rng})
 		c.check(disk, fmt.Sprintf("%s of %s, %d %% of unsynced blocks", op.kind, op.name, percent))
 	}
-	for range 2 {
-		c.check(tornClone(c.t, c.mem, op, c.rng), fmt.Sprintf("%s of %s, torn", op.kind, op.name))
+	c.check(tornClone(c.t, c.mem, op, c.rng), fmt.Sprintf("%s of %s, torn", op.kind, op.name))
+	if c.full && op.kind == "prealloc" {
+		return syscall.ENOSPC
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 	"syscall"
 	"testing"
@@ -193,9 +192,7 @@ func refuse(t *testing.T, l *Log, before, after model) model {
 		if st.Released != after[id].released {
 			t.Fatalf("group %d was released up to %d, which nobody asked for", id, st.Released)
 		}
-		g.released, g.releasedEpoch = st.Released, st.ReleasedEpoch
-		maps.DeleteFunc(g.entries, func(i consensus.Index, _ Entry) bool { return i <= g.released })
-		before[id] = g
+		before.release(id, st.Released, st.ReleasedEpoch)
 	}
 	return before
 }

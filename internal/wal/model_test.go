@@ -36,6 +36,14 @@ func (m model) clone() model {
 	return c
 }
 
+// release removes a group's entries up to an index.
+func (m model) release(id consensus.GroupID, to consensus.Index, epoch consensus.Epoch) {
+	g := m[id]
+	g.released, g.releasedEpoch = to, epoch
+	maps.DeleteFunc(g.entries, func(i consensus.Index, _ Entry) bool { return i <= to })
+	m[id] = g
+}
+
 // String is the canonical form of the model; see describeLog.
 func (m model) String() string {
 	var s strings.Builder

@@ -300,7 +300,7 @@ func TestRotAnywhere(t *testing.T) {
 	mem, models := usedLog(t)
 	rng := rand.New(rand.NewPCG(7, 7))
 	outcome := map[string]int{}
-	for range 1500 * *rounds {
+	for range 600 * *rounds {
 		disk := mem.CrashClone(vfs.CrashCloneCfg{})
 		all := batchesOf(t, disk)
 		hit := make([]bool, len(all))
