@@ -115,8 +115,10 @@ func (m *Machine) sendAppends(p *peer) {
 		m.sendAppend(p, span)
 		p.ship(span.Hi-1, size)
 	}
-	if p.flow == probe && !p.waiting && p.match < m.log.last {
-		// All is sent and not acknowledged: ask with an empty append where it is.
+	if p.flow == probe && !p.waiting {
+		// All is sent: ask with an empty append where the replica is. Also when it
+		// has acknowledged all: after a restart it does not know any more that its
+		// log is this leader's, and learns nothing until it does (R5).
 		m.sendAppend(p, consensus.Span{})
 		p.waiting = true
 	}

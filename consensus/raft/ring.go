@@ -45,7 +45,7 @@ func (r *ring[T]) popBack(k int) {
 }
 
 func (r *ring[T]) shrink() {
-	if len(r.buf) > ringShrink && r.n < len(r.buf)/8 {
+	for len(r.buf) > ringShrink && r.n < len(r.buf)/8 {
 		r.resize(len(r.buf) / 4)
 	}
 }
