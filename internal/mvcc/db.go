@@ -14,6 +14,8 @@ type Options struct {
 	RecentBytes int64
 	// PendingEvents bounds the events that wait for one watcher (default 1024).
 	PendingEvents int
+	// Cache is shared by the shards of a node; nil: a small one of its own.
+	Cache *Cache
 }
 
 const (
@@ -32,6 +34,11 @@ type DB struct {
 	// generation counts replacements of the whole state; it is odd while one is
 	// under way (M9).
 	generation atomic.Uint64
+	// cached is the revision up to which all changes are in the cache, or have
+	// fallen out of it. Invariant: no record in the cache is older than the newest
+	// at that revision.
+	cached atomic.Int64
+	salt   atomic.Uint64 // the writer's, for Views
 
 	mu struct {
 		sync.Mutex
@@ -50,6 +57,9 @@ func Open(e engine.Engine, prefix []byte, opts Options) (*DB, error) {
 	if opts.PendingEvents == 0 {
 		opts.PendingEvents = pendingEventsDefault
 	}
+	if opts.Cache == nil {
+		opts.Cache = NewCache(cacheBytesDefault)
+	}
 	db := &DB{engine: e, keys: keyspace{prefix: prefix}, opts: opts}
 	db.writer.init(db)
 	db.mu.hub.init()
@@ -62,6 +72,11 @@ func (db *DB) load() error {
 	if err != nil {
 		return err
 	}
+	// A new salt makes what the cache holds of an earlier state unreachable.
+	salt := db.opts.Cache.newSalt()
+	db.writer.r.salt = salt
+	db.salt.Store(salt)
+	db.cached.Store(head.Revision)
 	db.mu.Lock()
 	db.mu.hub.rewind(db.mu.head.Revision)
 	db.mu.head = head

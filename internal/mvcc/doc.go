@@ -32,6 +32,8 @@
 //	    whoever was told of a revision finds it in a new View.
 //	M9  While the state is being replaced by a received snapshot, Views of the old
 //	    one fail with ErrReplaced instead of mixing the two.
+//	M10 A record in the cache is the newest of its key at the revision DB.cached or
+//	    newer; only the writer puts one in, between its commit and its publication.
 //
 // Deliberately absent: goroutines and clocks. Watchers are pulled, physical
 // compaction is stepped, and both work in one goroutine as in many.

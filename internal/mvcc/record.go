@@ -90,6 +90,24 @@ func decodeRecord(b []byte, v *version) error {
 	return nil
 }
 
+// appendCached encodes a version for the cache: its mod revision, so that a
+// tombstone has one, too, then the record.
+func appendCached(dst []byte, v *version) []byte {
+	return appendRecord(binary.LittleEndian.AppendUint64(dst, uint64(v.ModRevision)), v)
+}
+
+// decodeCached decodes what appendCached wrote, and reports whether it is the
+// version at revision at: being the newest, it is that or too new.
+func decodeCached(b []byte, at int64, v *version) (bool, error) {
+	mod := int64(binary.LittleEndian.Uint64(b))
+	if mod > at {
+		return false, nil
+	}
+	err := decodeRecord(b[8:], v)
+	v.ModRevision = mod
+	return true, err
+}
+
 // decoder reads varints and remembers failure, so that callers check once.
 type decoder struct {
 	b   []byte

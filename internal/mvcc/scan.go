@@ -11,14 +11,27 @@ type reader struct {
 	engine.Reader
 	keys keyspace
 	rev  int64
-	key  []byte // scratch for engine keys
-	val  []byte // scratch for values
+	// cache, when not nil, holds for some keys a record that is the newest at rev
+	// or newer.
+	cache *Cache
+	salt  uint64
+	key   []byte // scratch for engine keys
+	val   []byte // scratch for values
 }
 
 // get finds the version of key at revision at. It reports false when the key does
 // not exist there. The version aliases key and the reader's scratch: it is valid
 // until the next call.
 func (r *reader) get(key []byte, at int64, v *version) (bool, error) {
+	if r.cache != nil {
+		if val, ok := r.cache.get(r.salt, key, r.val); ok {
+			r.val = val
+			if hit, err := decodeCached(val, at, v); hit || err != nil {
+				v.Key = key
+				return !v.tombstone, err
+			}
+		}
+	}
 	r.key = r.keys.current(r.key, key)
 	val, ok, err := r.Get(r.key, r.val)
 	if err != nil {

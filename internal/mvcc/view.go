@@ -30,7 +30,10 @@ func (db *DB) View() (*View, error) {
 		return nil, v.fence(err)
 	}
 	v.head = head
-	v.r = reader{Reader: v.snap, keys: db.keys, rev: head.Revision}
+	v.r = reader{Reader: v.snap, keys: db.keys, rev: head.Revision, salt: db.salt.Load()}
+	if head.Revision <= db.cached.Load() {
+		v.r.cache = db.opts.Cache
+	}
 	return v, v.fence(nil)
 }
 

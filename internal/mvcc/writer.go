@@ -26,6 +26,7 @@ type Writer struct {
 	head  Head   // the state with the writer's changes
 
 	overlay  map[string]*cell // newest version of each key changed since Begin
+	touched  []*cell          // the same, in the order of their first change
 	events   []*Event         // since Begin
 	first    int              // events[first:] belong to the revision under way
 	wantPrev bool             // some watcher wants previous versions
@@ -80,8 +81,6 @@ func (w *Writer) Begin() {
 	w.wantPrev = w.db.mu.hub.prevWatchers > 0
 	w.db.mu.Unlock()
 	w.r.rev = w.head.Revision
-	clear(w.overlay)
-	w.events, w.first = nil, 0
 }
 
 // Batch is the engine batch under way, for the tables of the store above.
@@ -106,6 +105,12 @@ func (w *Writer) Revision() int64 {
 func (w *Writer) find(key []byte) (p prior, err error) {
 	if c := w.overlay[string(key)]; c != nil {
 		return prior{version: c.version, ok: !c.tombstone, cell: c}, nil
+	}
+	if val, ok := w.db.opts.Cache.get(w.r.salt, key, w.oldBuf); ok {
+		w.oldBuf = val
+		_, err = decodeCached(val, w.head.Revision, &p.version)
+		p.Key, p.ok, p.raw = key, !p.tombstone, val[8:]
+		return p, err
 	}
 	w.keyBuf = w.r.keys.current(w.keyBuf, key)
 	raw, ok, err := w.r.Get(w.keyBuf, w.oldBuf)
@@ -202,6 +207,7 @@ func (w *Writer) change(kind changeKind, next version, p *prior) error {
 	c := p.cell
 	if c == nil {
 		c = w.cells.next()
+		w.touched = append(w.touched, c)
 		w.overlay[unsafe.String(unsafe.SliceData(next.Key), len(next.Key))] = c
 	}
 	*c = cell{version: next, event: len(w.events) - 1}
@@ -329,9 +335,15 @@ func (w *Writer) Commit() error {
 	if err := w.batch.Commit(); err != nil {
 		return err
 	}
+	for _, c := range w.touched {
+		w.valueBuf = appendCached(w.valueBuf[:0], &c.version)
+		w.db.opts.Cache.put(w.r.salt, c.Key, w.valueBuf)
+	}
+	w.db.cached.Store(w.head.Revision)
 	batch := w.batch
 	w.batch = nil
 	w.db.publish(w.head, w.events)
+	w.release()
 	return batch.Close()
 }
 
@@ -342,7 +354,23 @@ func (w *Writer) Abort() error {
 	}
 	batch := w.batch
 	w.batch = nil
+	w.release()
 	return batch.Close()
+}
+
+// overlayKeep is the size up to which the overlay's memory is used again. An idle
+// shard must not keep what one large transaction once needed.
+const overlayKeep = 1024
+
+// release lets go of what Begin and the changes gathered.
+func (w *Writer) release() {
+	if len(w.touched) > overlayKeep {
+		w.overlay, w.touched = map[string]*cell{}, nil
+	}
+	clear(w.overlay)
+	clear(w.touched)
+	w.touched = w.touched[:0]
+	w.events, w.first = nil, 0
 }
 
 // publish makes a committed state known to all who wait for it.

@@ -48,8 +48,7 @@ func (w *Writer) scan(rg Range, at int64, fn visit) error {
 func (w *Writer) overlayAt(rg Range, at int64) []version {
 	var out []version
 	if at >= w.Revision() {
-		// The order of the map does not show: the result is sorted.
-		for _, c := range w.overlay {
+		for _, c := range w.touched {
 			if rg.Contains(c.Key) {
 				out = append(out, c.version)
 			}
@@ -100,9 +99,9 @@ func (w *Writer) GetAt(key []byte, at int64) (kv KeyValue, ok bool, err error) {
 }
 
 // Touched calls fn with the newest version of each key that was changed since Begin
-// and exists, in no particular order.
+// and exists.
 func (w *Writer) Touched(fn func(kv *KeyValue)) {
-	for _, c := range w.overlay {
+	for _, c := range w.touched {
 		if !c.tombstone {
 			fn(&c.KeyValue)
 		}
