@@ -9,7 +9,7 @@ ARGS    ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the binary, as bin/quorate
@@ -59,5 +59,5 @@ soak: ## the full counts, resumable in pieces; results in docs/soak.md
 	bash scripts/soak
 
 .PHONY: clean
-clean: ## remove what make made
-	rm -rf bin .soak coverage.out
+clean: ## remove what make made, but not what a soak has passed
+	rm -rf bin coverage.out
