@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/quorate/quorate/internal/transport"
@@ -72,7 +73,7 @@ func (n *Node) listen() error {
 	for _, addr := range n.cfg.ListenPeer {
 		l, err := n.cfg.Network.Listen(n.ctx, addr)
 		if err != nil {
-			return fmt.Errorf("--listen-peer-urls %s cannot be opened: %w: stop what uses the port or choose another", addr, err)
+			return listenError(addr, err)
 		}
 		n.listeners = append(n.listeners, l)
 		n.start1(func() {
@@ -82,6 +83,17 @@ func (n *Node) listen() error {
 		})
 	}
 	return nil
+}
+
+// listenError says what is wrong with a peer port, and what to do.
+func listenError(addr string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("--listen-peer-urls %s: the port is in use: stop the other process or choose another port", addr)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("--listen-peer-urls %s: this machine has no such address: write one of its own, or 0.0.0.0 for all", addr)
+	}
+	return fmt.Errorf("--listen-peer-urls %s cannot be opened: %w", addr, err)
 }
 
 // bootstrap makes this node a member for as long as its disk lives, unless a

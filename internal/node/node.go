@@ -59,6 +59,7 @@ type Node struct {
 	tasks     sync.WaitGroup
 	failOnce  sync.Once
 	stopOnce  sync.Once
+	hasten    sync.Once // after the first peer was met
 	diskFull  atomic.Bool
 	level     atomic.Uint32 // the replicated feature level
 	ready     chan struct{} // closed once this node has served

@@ -44,6 +44,12 @@ func (h peerHandler) Deliver(from transport.NodeID, packets []transport.Packet) 
 // PeerUp implements transport.Handler.
 func (h peerHandler) PeerUp(id transport.NodeID) {
 	h.n.cfg.Logger.Info("peer connected", "peer", id)
+	h.n.hasten.Do(func() {
+		h.n.mail.post(event{kind: eventCall, call: func() error {
+			h.n.host.Hasten()
+			return nil
+		}})
+	})
 }
 
 // PeerDown implements transport.Handler.

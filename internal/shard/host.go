@@ -168,6 +168,24 @@ func (h *Host) Tick() {
 	}
 }
 
+// Hasten advances the replicas that know no leader by most of an election
+// timeout. A node calls it once, when it has met the first peer after its start:
+// a leader that exists is heard of within the heartbeats that are left, and a
+// cluster without one need not wait (etcd: --initial-election-tick-advance).
+func (h *Host) Hasten() {
+	const heartbeatsLeft = 2
+	ticks := h.cfg.Timing.ElectionTicks - heartbeatsLeft*h.cfg.Timing.HeartbeatTicks
+	for _, r := range h.order {
+		if r.state.Leader != 0 {
+			continue
+		}
+		for range ticks {
+			r.machine.Tick()
+		}
+		h.touch(r)
+	}
+}
+
 // Receive takes a peer's message. An error says why it was refused; it is counted.
 func (h *Host) Receive(m *consensus.Message) error {
 	r, ok := h.replicas[ID(m.Group)]
