@@ -171,12 +171,12 @@ func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *cons
 		}
 		found.entries = append(found.entries, e)
 	}
-	for i := max(r.durable.base, found.base) + 1; i <= r.durable.last() && !superseded(&r.durable, &found); i++ {
+	for i := max(r.durable.base, found.base) + 1; i <= r.certain() && !superseded(&r.durable, &found); i++ {
 		want, _ := r.durable.at(i)
 		got, ok := found.at(i)
 		if !ok || got.epoch < want.epoch {
-			c.s.violate("durability", "shard %d replica %v: entry %d of epoch %d was durable, after the restart it is %+v (found %v)",
-				id, cfg.ID, i, want.epoch, got, ok)
+			c.s.violate("durability", "shard %d replica %v: entry %d of epoch %d was durable, after the restart it is %+v (found %v); was (%d,%d] behind epoch %d, is (%d,%d] behind epoch %d",
+				id, cfg.ID, i, want.epoch, got, ok, r.durable.base, r.durable.last(), r.durable.baseEpoch, found.base, found.last(), found.baseEpoch)
 		}
 	}
 	r.shadow, r.durable, r.pending = found, found.clone(), nil
@@ -184,6 +184,18 @@ func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *cons
 	r.hard.Epoch = epoch
 	r.votes[r.hard.Epoch] = r.hard.Vote
 	return &checkedMachine{Machine: m, s: c.s, node: n, facts: facts, replica: r, boot: n.boots}
+}
+
+// certain is the last index of which the disk must hold an entry at least as new as
+// the durable one: an unconfirmed truncation may have reached the disk as well.
+func (r *replicaFacts) certain() consensus.Index {
+	last := r.durable.last()
+	for i := range r.pending {
+		if from := r.pending[i].truncate; from != 0 {
+			last = min(last, from-1)
+		}
+	}
+	return last
 }
 
 // superseded reports whether a restart rightly gave up the rest of a log: the
