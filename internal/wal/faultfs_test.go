@@ -26,6 +26,14 @@ func (op *fileOp) mutates() bool { return op.kind != "read" && op.kind != "lock"
 type faultFS struct {
 	env.FS
 	before func(*fileOp) error
+	locks  []io.Closer
+}
+
+// unlock lets go of all locks.
+func (f *faultFS) unlock() {
+	for _, lock := range f.locks {
+		_ = lock.Close()
+	}
 }
 
 func (f *faultFS) ask(kind, name string) error { return f.before(&fileOp{kind: kind, name: name}) }
@@ -41,7 +49,11 @@ func (f *faultFS) Lock(name string) (io.Closer, error) {
 	if err := f.ask("lock", name); err != nil {
 		return nil, err
 	}
-	return f.FS.Lock(name)
+	lock, err := f.FS.Lock(name)
+	if err == nil {
+		f.locks = append(f.locks, lock)
+	}
+	return lock, err
 }
 
 func (f *faultFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (env.File, error) {

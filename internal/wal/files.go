@@ -66,10 +66,13 @@ func (l *Log) followChain() error {
 	return nil
 }
 
-// tidy uses leftovers or removes them.
+// tidy makes the names that were found durable, and uses leftovers or removes them.
 func (l *Log) tidy() error {
 	left := l.left
 	l.left = leftovers{}
+	if err := l.space.dirFile.Sync(); err != nil {
+		return fmt.Errorf("%w: sync directory: %w", ErrFailed, err)
+	}
 	for _, path := range left.temps {
 		if err := l.space.fs.Remove(path); err != nil {
 			return err

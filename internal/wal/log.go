@@ -79,7 +79,7 @@ type Stats struct {
 }
 
 // Open replays the log in dir, or starts one. All that it reports is durable.
-func Open(fs env.FS, dir string, opts Options) (_ *Log, err error) {
+func Open(fs env.FS, dir string, opts Options) (*Log, error) {
 	if opts.SegmentBytes == 0 {
 		opts.SegmentBytes = segmentBytesDefault
 	}

@@ -294,13 +294,13 @@ func (r *replay) doubt(sec *section) {
 // index relies on.
 func (r *replay) finish() error {
 	groups := r.log.mu.groups
-	if r.oldest > r.segments[0].number {
-		for _, seg := range r.segments {
-			if seg.number < r.oldest {
-				seg.freeAt = r.number
-			}
+	for _, seg := range r.segments {
+		// After a loss it is not certain that all was moved: look again.
+		if seg.number < r.oldest && r.loss == 0 {
+			seg.freeAt = r.number
 		}
-	} else if r.oldest != 0 && r.oldest < r.segments[0].number {
+	}
+	if r.oldest != 0 && r.oldest < r.segments[0].number {
 		return fmt.Errorf("%w: segments from %v to %v are missing: restore the files, or rejoin this node with an empty directory",
 			ErrCorrupt, r.oldest, r.segments[0].number-1)
 	}

@@ -259,6 +259,69 @@ func TestRepairedBesideTheDamage(t *testing.T) {
 	}
 }
 
+// Goal: a segment whose live rest was moved is looked at again when the batch that moved
+// it is lost before the file was used again (W4). Method: damage that batch just then,
+// and go on until the segment is gone.
+func TestLossOfAMove(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	l, err := openTiny(mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorkload(5)
+	var b Batch
+	moves := 0
+	for range 200 {
+		b.Reset()
+		w.draw(&b)
+		if err := l.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		if move := l.mu.segments[0].freeAt; move != 0 && move < l.number {
+			moves++
+			loseMove(t, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: w.rng}), move, w.model)
+		}
+		if err := l.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if moves < 5 {
+		t.Fatalf("only %d moves", moves)
+	}
+}
+
+// loseMove damages the table of a batch and goes on with the log.
+func loseMove(t *testing.T, disk *vfs.MemFS, move batchNumber, want model) {
+	t.Helper()
+	for _, info := range batchesOf(t, disk) {
+		if info.number == move {
+			contents(t, disk, info.name)[info.offset+batchHeaderSize] ^= 1
+		}
+	}
+	l, err := openTiny(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Stats().LostBatches != 1 {
+		t.Fatalf("%+v", l.Stats())
+	}
+	judge(t, l, want)
+	var b Batch
+	for i := consensus.Index(1); i < 60; i++ {
+		b.Append(50, []Entry{command(i, 1, strings.Repeat("x", 2000))})
+		b.Release(50, i, 1)
+		mustWrite(t, l, &b)
+	}
+	judge(t, l, want)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = openTiny(disk); err != nil {
+		t.Fatal(err)
+	}
+	judge(t, l, want)
+}
+
 // Goal: damage at the end without a witness is a torn end; after a clean stop the same
 // damage is known for what it is. Method: damage the last batch with data.
 func TestRotAtTheEnd(t *testing.T) {
