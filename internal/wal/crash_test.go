@@ -93,7 +93,7 @@ func (c *crasher) write(l *Log, w *workload, b *Batch) {
 	w.draw(b)
 	if c.full {
 		var releases Batch
-		l.takeReleases(b, &releases)
+		l.takeReleases([]*Batch{b}, &releases)
 		for i := range releases.parts {
 			p := &releases.parts[i]
 			before.release(p.group, p.target.released, p.target.releasedEpoch)

@@ -77,7 +77,8 @@
 //
 // Damage of the last batches, those behind the last witness, cannot be told from a torn
 // write: they are cut off. That is at most what one sync covered, and nothing after a
-// clean Close, which writes a witness. A disk must not damage the old content of a
+// clean Close, which writes a witness. The same is true of a disk that says "synced" and
+// then forgets: one node loses its end, and only its peers can tell. A disk must not damage the old content of a
 // sector that is written again with the same content; batches share sectors.
 //
 // # Bytes

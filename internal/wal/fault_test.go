@@ -258,6 +258,34 @@ func TestReleasesMakeRoom(t *testing.T) {
 	}
 }
 
+// Goal: a release is not taken ahead of a waiting batch that writes what it releases.
+// Method: an entry is replaced in a batch that waits, and released in the next.
+func TestRelieveKeepsOrder(t *testing.T) {
+	l, err := openTiny(vfs.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b, first, second Batch
+	b.Append(1, []Entry{command(1, 1, "a"), command(2, 1, "b"), command(3, 1, "c")})
+	mustWrite(t, l, &b)
+	first.Truncate(1, 2)
+	first.Append(1, []Entry{command(2, 2, "B"), command(3, 2, "C")})
+	second.Release(1, 2, 2)
+	if err := l.Relieve(&first, &second); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := l.State(1); err != nil || st.Released != 0 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	mustWrite(t, l, &first)
+	if err := l.Relieve(&second); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := l.State(1); err != nil || st.Released != 2 || st.ReleasedEpoch != 2 || len(st.Entries) != 1 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+}
+
 // Goal: a disk that cannot read is not taken for a torn end. Method: EIO on a block of
 // the last batch, and of one in the middle.
 func TestReadErrorWhileOpening(t *testing.T) {

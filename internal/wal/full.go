@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/quorate/quorate/consensus"
 )
@@ -86,8 +87,8 @@ func (l *Log) Relieve(batches ...*Batch) error {
 		return l.failed
 	}
 	var releases Batch
-	for _, b := range batches {
-		l.takeReleases(b, &releases)
+	for i := range batches {
+		l.takeReleases(batches[:i+1], &releases)
 	}
 	if !releases.Empty() {
 		l.stageReleases(&releases)
@@ -103,28 +104,32 @@ func (l *Log) Relieve(batches ...*Batch) error {
 	return nil
 }
 
-// takeReleases copies the releases of b that make sense without the rest of b.
-func (l *Log) takeReleases(b, releases *Batch) {
+// takeReleases copies the releases of the last of some waiting batches that make sense
+// before any of them is written.
+func (l *Log) takeReleases(waiting []*Batch, releases *Batch) {
+	b := waiting[len(waiting)-1]
 	for i := range b.parts {
 		p := &b.parts[i]
 		g := l.mu.groups[p.group]
 		index := p.target.released
-		if g == nil || p.set&setReleased == 0 || p.set&(setInstalled|setRemoved) != 0 ||
-			index <= g.released || index > g.entries.last() || p.touches(index) {
+		if g == nil || p.set&setReleased == 0 || index <= g.released || index > g.entries.last() {
 			continue
 		}
-		releases.Release(p.group, index, p.target.releasedEpoch)
+		if !slices.ContainsFunc(waiting, func(w *Batch) bool { return w.touches(p.group, index) }) {
+			releases.Release(p.group, index, p.target.releasedEpoch)
+		}
 	}
 }
 
-// touches reports whether the part changes an entry at or below index.
-func (p *part) touches(index consensus.Index) bool {
-	for i := range p.records {
-		if p.records[i].index <= index {
-			return true
-		}
+// touches reports whether the batch changes an entry of a group at or below index.
+func (b *Batch) touches(id consensus.GroupID, index consensus.Index) bool {
+	i, ok := b.at[id]
+	if !ok {
+		return false
 	}
-	return false
+	p := &b.parts[i]
+	return p.set&(setInstalled|setRemoved) != 0 ||
+		slices.ContainsFunc(p.records, func(r record) bool { return r.index <= index })
 }
 
 // stageReleases stages a batch without entries.
