@@ -33,6 +33,14 @@ type Snapshot interface {
 	Close() error
 }
 
+// Lookup answers many point reads of one fixed state, and is cheapest where most of
+// the keys do not exist.
+type Lookup interface {
+	// Get is as Reader.Get.
+	Get(key, dst []byte) (value []byte, ok bool, err error)
+	Close() error
+}
+
 // Batch collects writes that become visible together (E1). Keys and values are
 // copied, so the caller may reuse its buffers.
 type Batch interface {
@@ -65,6 +73,8 @@ type Engine interface {
 	Reader
 	NewBatch() Batch
 	NewSnapshot() Snapshot
+	// NewLookup reads the newest committed state.
+	NewLookup() (Lookup, error)
 	// DurableGet is Get restricted to what no crash can take away (E3).
 	DurableGet(key, dst []byte) (value []byte, ok bool, err error)
 	// Flush blocks until everything committed so far is durable (E3).

@@ -54,6 +54,9 @@ func (m *Memory) NewSnapshot() Snapshot {
 	return &memorySnapshot{root: m.mu.root, closed: m.mu.closed}
 }
 
+// NewLookup implements Engine.
+func (m *Memory) NewLookup() (Lookup, error) { return m.NewSnapshot(), nil }
+
 // Get implements Reader on the newest state.
 func (m *Memory) Get(key, dst []byte) ([]byte, bool, error) {
 	return m.NewSnapshot().Get(key, dst)

@@ -126,6 +126,18 @@ func (p *Pebble) NewSnapshot() Snapshot {
 	return pebbleSnapshot{p.db.NewSnapshot()}
 }
 
+// NewLookup implements Engine.
+func (p *Pebble) NewLookup() (Lookup, error) {
+	if p.closed.Load() {
+		return nil, ErrClosed
+	}
+	it, err := p.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, err
+	}
+	return pebbleLookup{it}, nil
+}
+
 // Get implements Reader on the newest state.
 func (p *Pebble) Get(key, dst []byte) ([]byte, bool, error) {
 	if p.closed.Load() {

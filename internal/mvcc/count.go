@@ -314,7 +314,7 @@ func (db *DB) scanChunks() (chunks []chunk, rev int64, err error) {
 	}
 	defer v.Close()
 	chunks, err = v.r.chunksOf(Range{})
-	return chunks, v.head.Revision, v.fence(err)
+	return chunks, v.shared.head.Revision, v.fence(err)
 }
 
 // chunksOf cuts the keys of rg into chunks, the first of which begins at rg.lo.

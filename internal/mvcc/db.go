@@ -42,7 +42,8 @@ type DB struct {
 
 	mu struct {
 		sync.Mutex
-		head   Head // the newest published state
+		head   Head      // the newest published state
+		shared *snapshot // what a new View reads; nil: make one
 		recent recent
 		hub    hub
 		counts counts
@@ -79,7 +80,7 @@ func (db *DB) load() error {
 	db.cached.Store(head.Revision)
 	db.mu.Lock()
 	db.mu.hub.rewind(db.mu.head.Revision)
-	db.mu.head = head
+	db.mu.head, db.mu.shared = head, nil
 	db.mu.recent.reset(db.opts.RecentBytes, head.Revision)
 	db.mu.counts.reset()
 	wake := append([]*Watcher(nil), db.mu.hub.all.watchers...)

@@ -13,14 +13,14 @@ import (
 // Its value is our own, not etcd's.
 func (v *View) HashKV(rev int64) (hash uint32, err error) {
 	switch {
-	case rev > v.head.Revision:
+	case rev > v.shared.head.Revision:
 		return 0, ErrFutureRevision
-	case rev > 0 && rev < v.head.Compacted:
+	case rev > 0 && rev < v.shared.head.Compacted:
 		return 0, ErrCompacted
 	case rev <= 0:
-		rev = v.head.Revision
+		rev = v.shared.head.Revision
 	}
-	h := hasher{digest: xxhash.New(), rev: rev, compacted: v.head.Compacted}
+	h := hasher{digest: xxhash.New(), rev: rev, compacted: v.shared.head.Compacted}
 	if err := v.fence(v.r.versions(h.add)); err != nil {
 		return 0, err
 	}

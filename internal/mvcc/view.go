@@ -8,51 +8,90 @@ import (
 // Views may be open beside the writer. Close it soon: it keeps old versions of the
 // engine's pairs alive.
 type View struct {
-	db         *DB
-	snap       engine.Snapshot
+	db     *DB
+	shared *snapshot
+	r      reader
+}
+
+// snapshot is an engine snapshot shared by the Views that are opened between two
+// publications. Under load that is many, and opening one costs more than a read
+// from the cache does. It is closed when the last View of it is.
+type snapshot struct {
+	engine.Snapshot
 	generation uint64
 	head       Head
-	r          reader
+	cached     bool // the cache was complete for head when the snapshot was made
+	refs       int  // under DB.mu
 }
 
 // View returns a view of the newest state that is committed.
 //
-// It takes no lock: the head lies in the engine beside the changes that it
-// summarises, so whatever moment the snapshot catches is consistent in itself. A
-// read lock around commits was the first idea; readers then waited for whole
-// batches.
+// The head lies in the engine beside the changes that it summarises, so whatever
+// moment the snapshot catches is consistent in itself. A read lock around commits
+// was the first idea; readers then waited for whole batches.
 func (db *DB) View() (*View, error) {
-	v := &View{db: db, generation: db.generation.Load()}
-	v.snap = db.engine.NewSnapshot()
-	head, err := readHead(v.snap, db.keys)
-	if err != nil {
-		_ = v.snap.Close()
-		return nil, v.fence(err)
+	db.mu.Lock()
+	s := db.mu.shared
+	if s == nil {
+		var err error
+		if s, err = db.newSnapshot(); err != nil {
+			db.mu.Unlock()
+			return nil, err
+		}
+		db.mu.shared = s
 	}
-	v.head = head
-	v.r = reader{Reader: v.snap, keys: db.keys, rev: head.Revision, salt: db.salt.Load()}
-	if head.Revision <= db.cached.Load() {
+	s.refs++
+	db.mu.Unlock()
+	v := &View{db: db, shared: s}
+	v.r = reader{Reader: s.Snapshot, keys: db.keys, rev: s.head.Revision, salt: db.salt.Load()}
+	if s.cached {
 		v.r.cache = db.opts.Cache
 	}
 	return v, v.fence(nil)
 }
 
+func (db *DB) newSnapshot() (*snapshot, error) {
+	s := &snapshot{generation: db.generation.Load(), Snapshot: db.engine.NewSnapshot()}
+	var err error
+	if s.head, err = readHead(s.Snapshot, db.keys); err != nil {
+		_ = s.Close()
+		return nil, db.fence(s.generation, err)
+	}
+	s.cached = s.head.Revision <= db.cached.Load()
+	return s, nil
+}
+
 // Close releases the view.
-func (v *View) Close() error { return v.snap.Close() }
+func (v *View) Close() error {
+	s := v.shared
+	v.db.mu.Lock()
+	s.refs--
+	last := s.refs == 0
+	if last && v.db.mu.shared == s {
+		v.db.mu.shared = nil
+	}
+	v.db.mu.Unlock()
+	if !last {
+		return nil
+	}
+	return s.Close()
+}
 
 // Head returns the summary of the viewed state.
-func (v *View) Head() Head { return v.head }
+func (v *View) Head() Head { return v.shared.head }
 
 // Snapshot gives access to the engine state behind the view, for the tables of the
 // store above. Results are only good if Fence says so afterwards.
-func (v *View) Snapshot() engine.Snapshot { return v.snap }
+func (v *View) Snapshot() engine.Reader { return v.shared.Snapshot }
 
 // Fence returns err, or ErrReplaced when the state under the view was replaced, so
 // that what was read may mix two states (M9).
 func (v *View) Fence(err error) error { return v.fence(err) }
 
-func (v *View) fence(err error) error {
-	if g := v.db.generation.Load(); g != v.generation || g%2 == 1 {
+func (v *View) fence(err error) error { return v.db.fence(v.shared.generation, err) }
+
+func (db *DB) fence(generation uint64, err error) error {
+	if g := db.generation.Load(); g != generation || g%2 == 1 {
 		return ErrReplaced
 	}
 	return err

@@ -240,7 +240,7 @@ func (w *Watcher) complete(b WatchBatch) (WatchBatch, error) {
 func (v *View) withPrev(e *Event) (*Event, error) {
 	full := &Event{Delete: e.Delete, KV: e.KV, sub: e.sub, kind: e.kind, prevKnown: true}
 	at := e.KV.ModRevision - 1
-	if e.kind == changeCreate || at < v.head.Compacted {
+	if e.kind == changeCreate || at < v.shared.head.Compacted {
 		return full, nil
 	}
 	kv, ok, err := v.Get(e.KV.Key, at)
@@ -263,7 +263,7 @@ func (w *Watcher) catchUpFromIndex(limit int, upto int64) (WatchBatch, error) {
 		return WatchBatch{}, err
 	}
 	defer view.Close()
-	if w.pos.rev < view.head.Compacted {
+	if w.pos.rev < view.shared.head.Compacted {
 		return WatchBatch{More: true}, nil // the next call finds it under the lock
 	}
 	step := indexStep{w: w, view: view, limit: limit, upto: upto, pos: w.pos}
@@ -331,7 +331,7 @@ func (s *indexStep) visit(it engine.Iterator) (bool, error) {
 		return false, err
 	}
 	// At the compacted revision only the last of several changes of a key is left.
-	if !s.w.rng.Contains(c.key) || (c.superseded && at.rev <= s.view.head.Compacted) {
+	if !s.w.rng.Contains(c.key) || (c.superseded && at.rev <= s.view.shared.head.Compacted) {
 		return true, nil
 	}
 	e := &Event{Delete: c.kind == changeDelete, sub: at.sub, kind: c.kind}

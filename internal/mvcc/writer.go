@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"unsafe"
@@ -20,10 +21,11 @@ const VersionOverheadBytes = 64
 // The batch itself is write-only: an indexed batch would sort every write a second
 // time. What was changed since Begin is few keys, and they wait in overlay.
 type Writer struct {
-	db    *DB
-	batch engine.Batch
-	r     reader // the engine's state at Begin; nobody else writes it
-	head  Head   // the state with the writer's changes
+	db     *DB
+	batch  engine.Batch
+	r      reader        // the engine's state at Begin; nobody else writes it
+	lookup engine.Lookup // of the same state; made when first needed
+	head   Head          // the state with the writer's changes
 
 	overlay  map[string]*cell // newest version of each key changed since Begin
 	touched  []*cell          // the same, in the order of their first change
@@ -113,7 +115,12 @@ func (w *Writer) find(key []byte) (p prior, err error) {
 		return p, err
 	}
 	w.keyBuf = w.r.keys.current(w.keyBuf, key)
-	raw, ok, err := w.r.Get(w.keyBuf, w.oldBuf)
+	if w.lookup == nil {
+		if w.lookup, err = w.db.engine.NewLookup(); err != nil {
+			return prior{}, err
+		}
+	}
+	raw, ok, err := w.lookup.Get(w.keyBuf, w.oldBuf)
 	if err != nil || !ok {
 		return prior{}, err
 	}
@@ -343,8 +350,7 @@ func (w *Writer) Commit() error {
 	batch := w.batch
 	w.batch = nil
 	w.db.publish(w.head, w.events)
-	w.release()
-	return batch.Close()
+	return errors.Join(batch.Close(), w.release())
 }
 
 // Abort drops the batch under way.
@@ -354,8 +360,7 @@ func (w *Writer) Abort() error {
 	}
 	batch := w.batch
 	w.batch = nil
-	w.release()
-	return batch.Close()
+	return errors.Join(batch.Close(), w.release())
 }
 
 // overlayKeep is the size up to which the overlay's memory is used again. An idle
@@ -363,7 +368,7 @@ func (w *Writer) Abort() error {
 const overlayKeep = 1024
 
 // release lets go of what Begin and the changes gathered.
-func (w *Writer) release() {
+func (w *Writer) release() error {
 	if len(w.touched) > overlayKeep {
 		w.overlay, w.touched = map[string]*cell{}, nil
 	}
@@ -371,12 +376,18 @@ func (w *Writer) release() {
 	clear(w.touched)
 	w.touched = w.touched[:0]
 	w.events, w.first = nil, 0
+	if w.lookup == nil {
+		return nil
+	}
+	lookup := w.lookup
+	w.lookup = nil
+	return lookup.Close()
 }
 
 // publish makes a committed state known to all who wait for it.
 func (db *DB) publish(head Head, events []*Event) {
 	db.mu.Lock()
-	db.mu.head = head
+	db.mu.head, db.mu.shared = head, nil
 	db.mu.recent.append(events)
 	db.mu.counts.apply(events)
 	wake := db.mu.hub.publish(events)

@@ -147,9 +147,12 @@ func (c *command) runPut(r *PutRequest) (*PutResponse, error) {
 	return &PutResponse{Revision: c.w.Revision(), PrevKV: prev}, nil
 }
 
+// cloneKV copies a KeyValue out of the store's buffers.
 func cloneKV(kv *KeyValue) *KeyValue {
 	c := *kv
-	c.Key, c.Value = bytes.Clone(kv.Key), bytes.Clone(kv.Value)
+	n := len(kv.Key)
+	b := append(append(make([]byte, 0, n+len(kv.Value)), kv.Key...), kv.Value...)
+	c.Key, c.Value = b[:n:n], b[n:]
 	return &c
 }
 

@@ -57,13 +57,13 @@ func runRange(src source, r *RangeRequest) (*RangeResponse, error) {
 		return nil, err
 	}
 	resp := &RangeResponse{Revision: head.Revision}
+	if len(r.RangeEnd) == 0 {
+		return resp, readKey(src, r, at, resp)
+	}
 	rg := mvcc.NewRange(r.Key, r.RangeEnd)
 	if r.CountOnly {
 		resp.Count, err = src.Count(rg, at)
 		return resp, err
-	}
-	if key, single := rg.SingleKey(); single {
-		return resp, readKey(src, r, key, at, resp)
 	}
 	c := collector{r: r, max: math.MaxInt64}
 	if r.Limit > 0 && r.Limit < math.MaxInt64 && r.limitWhileScanning() {
@@ -86,15 +86,14 @@ func runRange(src source, r *RangeRequest) (*RangeResponse, error) {
 }
 
 // readKey is a range of one key.
-func readKey(src source, r *RangeRequest, key []byte, at int64, resp *RangeResponse) error {
-	kv, ok, err := src.Get(key, at)
+func readKey(src source, r *RangeRequest, at int64, resp *RangeResponse) error {
+	kv, ok, err := src.Get(r.Key, at)
 	if err != nil || !ok {
 		return err
 	}
 	resp.Count = 1
-	if r.inBounds(&kv) {
-		kv.Key, kv.Value = bytes.Clone(kv.Key), bytes.Clone(kv.Value)
-		resp.KVs = []KeyValue{kv}
+	if !r.CountOnly && r.inBounds(&kv) {
+		resp.KVs = []KeyValue{*cloneKV(&kv)}
 		stripValues(resp.KVs, r)
 	}
 	return nil

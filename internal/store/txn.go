@@ -63,21 +63,20 @@ func holdAll(src source, compares []Compare) (bool, error) {
 // has zeros for everything but a value: no comparison with a value holds for it.
 func holds(src source, c *Compare) (bool, error) {
 	at := src.Head().Revision
-	rg := mvcc.NewRange(c.Key, c.RangeEnd)
 	found, ok := false, true
 	check := func(kv *KeyValue) (bool, error) {
 		found, ok = true, c.meets(kv)
 		return ok, nil
 	}
-	if key, single := rg.SingleKey(); single {
-		kv, exists, err := src.Get(key, at)
+	if len(c.RangeEnd) == 0 {
+		kv, exists, err := src.Get(c.Key, at)
 		if err != nil {
 			return false, err
 		}
 		if exists {
 			_, _ = check(&kv)
 		}
-	} else if err := src.Scan(rg, at, check); err != nil {
+	} else if err := src.Scan(mvcc.NewRange(c.Key, c.RangeEnd), at, check); err != nil {
 		return false, err
 	}
 	if !found {
