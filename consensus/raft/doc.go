@@ -11,7 +11,19 @@
 // majority exists and messages arrive well within an election timeout.
 //
 // Reading order: kinds.go (the vocabulary), handlers.go (who does what with which
-// message), election.go, replication.go, then the smaller nouns.
+// message), election.go, replication.go, then the smaller nouns. testdata/ has the
+// same as stories: elections, lost messages, crashes and changes, line by line.
+//
+// # What the driver must know
+//
+// Beyond the contract: appends to one peer should leave in the order in which Ready
+// has them, or the peer asks for them again. Slices in Ready are reused, so what
+// waits in AfterSync must be copied. While an Install is under way nothing is
+// appended; Done.Applied at its index ends that. Done.SnapshotSent must come for
+// every NeedSnapshot. Windows count entryOverhead bytes per entry beside its data.
+// Commands and membership changes are refused during a transfer, read barriers are
+// not. After a restart the epoch may already be one higher: a group of one campaigns
+// in New.
 //
 // # Invariants
 //
@@ -58,7 +70,13 @@
 //     delay instead of the election timeout. Only trial votes follow from it (R4).
 //   - Every membership change is joint, also of one replica. The single-server rule
 //     needs a further condition to be safe and saves one round trip at most.
-//   - A removed leader hands over by transfer rather than by silence (thesis §4.2.2).
+//   - A removed leader hands over by transfer rather than by silence (thesis §4.2.2),
+//     and a leader whose own disk stands still for an election timeout does the same.
+//   - In a trial a replica stands back for a candidate with a better log or, with
+//     equal logs, a higher id. Trial votes bind nobody, so this can only save a split
+//     vote.
+//   - Replicas that a change leaves out are told when the joint configuration is
+//     decided, once and without guarantee. They learn from it that they are leaving.
 //
 // # Deliberately absent
 //

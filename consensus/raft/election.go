@@ -23,6 +23,7 @@ type clock struct {
 // Tick implements consensus.Machine.
 func (m *Machine) Tick() {
 	m.clock.elapsed++
+	m.queue.trim()
 	if m.role == consensus.Leader {
 		m.tickLeader()
 		return

@@ -68,9 +68,6 @@ func (m *Machine) sendTrial(msg consensus.Message) {
 	m.queue.send = append(m.queue.send, msg)
 }
 
-// keepMax bounds the buffers of entries that a machine keeps for reuse, in entries.
-const keepMax = 4096
-
 // Ready implements consensus.Machine.
 func (m *Machine) Ready() (*consensus.Ready, bool) {
 	if m.role == consensus.Leader {
@@ -112,9 +109,7 @@ func (m *Machine) work() bool {
 // fillAppend hands over what is to become durable and numbers it.
 func (m *Machine) fillAppend(a *consensus.Append) {
 	q := &m.queue
-	if clear(a.Entries); cap(a.Entries) > keepMax { // let go of payloads of the last round
-		a.Entries = nil
-	}
+	clear(a.Entries) // let go of payloads of the last round
 	exchange(&q.entries, &a.Entries)
 	a.Truncate, q.truncate = q.truncate, 0
 	a.HardState = nil
@@ -136,3 +131,19 @@ func (m *Machine) fillAppend(a *consensus.Append) {
 
 // exchange hands queued to the driver and takes the driver's last slice back.
 func exchange[T any](queued, out *[]T) { *queued, *out = (*out)[:0], *queued }
+
+// keep is the length, in elements, up to which an empty buffer outlives a tick.
+const keep = 64
+
+// trim lets go of what a burst has left, so that a quiet machine is small.
+func (q *queue) trim() {
+	trim(&q.send)
+	trim(&q.afterSync)
+	trim(&q.entries)
+}
+
+func trim[T any](buf *[]T) {
+	if len(*buf) == 0 && cap(*buf) > keep {
+		*buf = nil
+	}
+}
