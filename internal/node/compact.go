@@ -45,7 +45,13 @@ func (n *Node) prune() {
 func (k *Keyspace) prune() (more bool, err error) {
 	k.installs.Lock()
 	defer k.installs.Unlock()
-	return k.store.DB().Prune(pruneStep)
+	compacted := k.store.DB().Head().Compacted
+	more, err = k.store.DB().Prune(pruneStep)
+	if err == nil && !more && compacted > k.prunedTo {
+		k.prunedTo = compacted
+		k.n.pruned.Add(1)
+	}
+	return more, err
 }
 
 // autoCompact is etcd's --auto-compaction for the default keyspace. Only its

@@ -17,8 +17,6 @@ const (
 	housekeepingPeriod = 500 * time.Millisecond
 	// releasePeriod is how often the log is released below what the engine has flushed.
 	releasePeriod = 2 * time.Second
-	// flushBehindBytes is how much live log makes the node ask for an engine flush.
-	flushBehindBytes = 256 << 20
 )
 
 // Free space on the data directory's disk. Below the reserve, commands that need
@@ -26,7 +24,7 @@ const (
 // spare segment besides.
 const (
 	diskReserveBytes   = 256 << 20
-	diskReservePercent = 20 // of the disk, if that is less
+	diskReservePercent = 33 // of the disk, if that is less
 )
 
 // housekeep runs until the node stops.
@@ -40,6 +38,7 @@ func (n *Node) housekeep() {
 		}
 		n.watchLevel()
 		n.watchDisk()
+		n.giveBack()
 		n.logged("set the quota", n.setQuota(n.ctx))
 		if now := n.cfg.Clock.Monotonic(); now-released >= releasePeriod {
 			released = now
@@ -107,7 +106,7 @@ func (n *Node) watchLevel() {
 
 // releaseLog releases every shard's log below what the engine cannot lose.
 func (n *Node) releaseLog() error {
-	if n.log.log.Stats().Live > flushBehindBytes {
+	if n.log.log.Stats().Live > n.flushBehindBytes() {
 		if err := n.engine.Flush(); err != nil {
 			return err
 		}
@@ -125,7 +124,19 @@ func (n *Node) releaseLog() error {
 	return nil
 }
 
-// watchDisk refuses what needs space while the disk is nearly full.
+// flushBehindBytes is how much live log makes the node flush the engine, so that
+// the log can be released: a sixteenth of the disk, within bounds.
+func (n *Node) flushBehindBytes() int64 {
+	const least, most = 16 << 20, 256 << 20
+	usage, err := n.cfg.FS.GetDiskUsage(n.cfg.DataDir)
+	if err != nil {
+		return most
+	}
+	return min(max(int64(usage.TotalBytes/16), least), most)
+}
+
+// watchDisk refuses what needs space while the disk is nearly full. Any goroutine
+// may call it.
 func (n *Node) watchDisk() {
 	usage, err := n.cfg.FS.GetDiskUsage(n.cfg.DataDir)
 	if err != nil {
@@ -133,6 +144,20 @@ func (n *Node) watchDisk() {
 	}
 	reserve := min(uint64(diskReserveBytes), usage.TotalBytes/100*diskReservePercent)
 	n.setNoSpace(usage.AvailBytes < reserve)
+}
+
+// giveBack gives the space of what was deleted and compacted away back now, if it
+// is short.
+func (n *Node) giveBack() {
+	pruned := n.pruned.Load()
+	if !n.diskFull.Load() || pruned == n.reclaimed {
+		return
+	}
+	n.reclaimed = pruned
+	before := n.engine.Stats().DiskBytes
+	if n.logged("give disk space back", errors.Join(n.engine.Compact(), n.releaseLog())) {
+		n.cfg.Logger.Info("gave disk space back", "dir", n.cfg.DataDir, "before-bytes", before, "after-bytes", n.engine.Stats().DiskBytes)
+	}
 }
 
 // setDiskFull is called when the log had no room for a batch.

@@ -25,6 +25,7 @@ type Keyspace struct {
 	status  atomic.Pointer[KeyspaceStatus]
 	// installs keeps physical compaction and the install of a snapshot apart.
 	installs sync.Mutex
+	prunedTo int64 // the compaction that was physically done last; the pruner's own
 }
 
 // KeyspaceStatus describes a keyspace's replica on this node.

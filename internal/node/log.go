@@ -25,7 +25,12 @@ type logWriter struct {
 		closed  bool
 	}
 	syncs Latency // of every sync, for metrics
+
+	unwatched int // bytes written since the disk was last watched; run's own
 }
+
+// watchDiskBytes is how much is written between looks at the free space.
+const watchDiskBytes = 2 << 20
 
 type logAppend struct {
 	ticket shard.Ticket
@@ -91,6 +96,10 @@ func (w *logWriter) write(taken []logAppend) error {
 			return err
 		}
 	}
+	if w.unwatched >= watchDiskBytes {
+		w.unwatched = 0
+		w.n.watchDisk()
+	}
 	start := w.n.cfg.Clock.Monotonic()
 	err := w.log.Sync()
 	w.syncs.Observe(w.n.cfg.Clock.Monotonic() - start)
@@ -105,6 +114,7 @@ var errStopping = errors.New("node is stopping")
 // and the node's peers go on without it.
 func (w *logWriter) writeOne(b *wal.Batch) error {
 	for {
+		w.unwatched += b.Size()
 		err := w.log.Write(b)
 		if !errors.Is(err, wal.ErrFull) {
 			return err

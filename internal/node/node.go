@@ -36,7 +36,7 @@ type Node struct {
 	identity identity
 	boots    uint64 // starts of this node on its disk, this one included
 	dir      *dataDir
-	engine   engine.Engine
+	engine   *engine.Pebble
 	log      *logWriter
 	appliers *appliers
 	peers    *peerBook
@@ -61,6 +61,8 @@ type Node struct {
 	stopOnce  sync.Once
 	hasten    sync.Once // after the first peer was met
 	diskFull  atomic.Bool
+	pruned    atomic.Uint64 // physical compactions done
+	reclaimed uint64        // of those, followed by Engine.Compact; the housekeeper's own
 	level     atomic.Uint32 // the replicated feature level
 	ready     chan struct{} // closed once this node has served
 	failed    chan error    // holds the error that N2 is about
@@ -127,14 +129,13 @@ func (n *Node) openState() error {
 	if err != nil {
 		return err
 	}
-	log, err := wal.Open(n.cfg.FS, n.dir.wal, wal.Options{Identity: n.identity.logIdentity(), MustExist: starts > 0})
+	log, err := wal.Open(n.cfg.FS, n.dir.wal, wal.Options{
+		Identity: n.identity.logIdentity(), MustExist: starts > 0, SegmentBytes: n.segmentBytes(),
+	})
 	if err != nil {
 		return fmt.Errorf("open write-ahead log %s: %w", n.dir.wal, err)
 	}
 	n.log = newLogWriter(n, log)
-	if n.boots, err = n.dir.countStart(starts); err != nil {
-		return err
-	}
 	pebble, err := engine.OpenPebble(n.cfg.FS, n.dir.join("db"), engine.Options{
 		Fatal: n.fatalEngine, Log: func(line string) { n.cfg.Logger.Warn("engine", "line", line) },
 	})
@@ -142,6 +143,9 @@ func (n *Node) openState() error {
 		return fmt.Errorf("open engine %s: %w", n.dir.join("db"), err)
 	}
 	n.engine = pebble
+	if n.boots, err = n.dir.countStart(starts); err != nil {
+		return err
+	}
 	n.appliers = newAppliers(n, max(2, runtime.GOMAXPROCS(0)))
 	ports := shard.Ports{
 		Log: n.log, Network: shardNetwork{n}, Apply: n.appliers, Snapshots: snapshotStreams{n},
@@ -166,6 +170,21 @@ func (n *Node) openState() error {
 	}
 	return nil
 }
+
+// segmentBytes is the log's default, or less on a small disk: the log keeps a few
+// segments whatever it holds, and both must fit the largest batch.
+func (n *Node) segmentBytes() int64 {
+	usage, err := n.cfg.FS.GetDiskUsage(n.cfg.DataDir)
+	if err != nil || usage.TotalBytes >= smallDiskBytes {
+		return 0
+	}
+	return smallDiskSegmentBytes
+}
+
+const (
+	smallDiskBytes        = 4 << 30
+	smallDiskSegmentBytes = 16 << 20
+)
 
 // firstSeq is above every request number of earlier starts, whatever the clock
 // says. Numbers have 55 bits (package router): a node can start 2^19 times and

@@ -84,6 +84,7 @@ type Limits struct {
 	ApplyBytes     int // applied in one engine batch; default 4 MiB
 	ApplyEntries   int // applied in one engine batch; default 1024
 	LagEntries     int // log entries kept for followers behind the applied index; default 10000
+	LagBytes       int // of those entries; default 64 MiB
 	LogReads       int // read-backs for peers under way; default 8
 	SnapshotSends  int // snapshot streams under way per node; default 2
 	ExpiryBatch    int // leases expired per tick; default 100
@@ -97,7 +98,7 @@ func (l *Limits) setDefaults() {
 		{&l.CacheBytes, 16 << 20}, {&l.UnsyncedBytes, 64 << 20},
 		{&l.QueuedCommands, 5000}, {&l.QueuedBytes, 64 << 20},
 		{&l.ProposeBytes, 1 << 20}, {&l.ApplyBytes, 4 << 20}, {&l.ApplyEntries, 1024},
-		{&l.LagEntries, 10000}, {&l.LogReads, 8}, {&l.SnapshotSends, 2}, {&l.ExpiryBatch, 100},
+		{&l.LagEntries, 10000}, {&l.LagBytes, 64 << 20}, {&l.LogReads, 8}, {&l.SnapshotSends, 2}, {&l.ExpiryBatch, 100},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

@@ -28,6 +28,7 @@ func (h *Host) Durably(id ID, flushed consensus.Index) {
 	r.released = to
 	r.machine.Done(consensus.Done{Released: to})
 	r.cache.evict(min(to, r.evictable()), 0)
+	r.sizes.released(to)
 	h.touch(r)
 }
 
@@ -35,7 +36,7 @@ func (h *Host) Durably(id ID, flushed consensus.Index) {
 // granted lag still needs.
 func (r *Replica) wantedAbove() consensus.Index {
 	lag := consensus.Index(r.host.cfg.Limits.LagEntries)
-	to := r.applied - min(r.applied, lag)
+	to := max(r.applied-min(r.applied, lag), r.sizes.behind(r.host.cfg.Limits.LagBytes))
 	s := r.machine.Status()
 	if s.Role == consensus.Leader {
 		slowest := r.applied
@@ -56,4 +57,51 @@ func (r *Replica) epochAt(i consensus.Index) (consensus.Epoch, bool) {
 		return entries[0].Epoch, true
 	}
 	return r.host.ports.Log.EpochAt(Group(r.id), i)
+}
+
+// logSizes knows roughly how many bytes of entries lie behind an index: it marks
+// the log about every logSizesStep bytes.
+type logSizes struct {
+	total uint64 // bytes appended since the start
+	marks []sizeMark
+}
+
+type sizeMark struct {
+	index consensus.Index
+	total uint64 // when it was appended
+}
+
+const logSizesStep = 1 << 20
+
+func (l *logSizes) appended(index consensus.Index, bytes int) {
+	l.total += uint64(bytes)
+	if n := len(l.marks); n == 0 || l.total-l.marks[n-1].total >= logSizesStep {
+		l.marks = append(l.marks, sizeMark{index: index, total: l.total})
+	}
+}
+
+// behind is the highest marked index with more than the given bytes appended
+// behind it; zero: there is none.
+func (l *logSizes) behind(bytes int) consensus.Index {
+	for i := len(l.marks) - 1; i >= 0; i-- {
+		if l.total-l.marks[i].total > uint64(bytes) {
+			return l.marks[i].index
+		}
+	}
+	return 0
+}
+
+func (l *logSizes) released(to consensus.Index) {
+	n := 0
+	for n < len(l.marks) && l.marks[n].index <= to {
+		n++
+	}
+	l.marks = append(l.marks[:0], l.marks[n:]...)
+}
+
+// truncated forgets marks of entries that are gone.
+func (l *logSizes) truncated(from consensus.Index) {
+	for len(l.marks) > 0 && l.marks[len(l.marks)-1].index >= from {
+		l.marks = l.marks[:len(l.marks)-1]
+	}
 }

@@ -37,6 +37,7 @@ type Replica struct {
 	install  *stagedInstall   // a received snapshot waiting for the machine's word
 	stalled  *consensus.Ready // the Ready that asked for the install; nothing is drained meanwhile
 	released consensus.Index
+	sizes    logSizes
 	holders  map[*SnapshotSend]consensus.Index // what streams still need (H4)
 	reads    int                               // log read-backs under way for peers
 
@@ -84,6 +85,9 @@ func newReplica(h *Host, id ID, c ReplicaConfig) (*Replica, error) {
 		times:    stageTimes{stages: &h.stages},
 	}
 	r.cache.reset(last + 1)
+	for i := range c.Machine.Log.Entries {
+		r.sizes.appended(c.Machine.Log.Released+consensus.Index(i)+1, int(c.Machine.Log.Entries[i].Size))
+	}
 	r.lessor.load(c.Store)
 	return r, nil
 }
@@ -170,6 +174,7 @@ func (r *Replica) append(a *consensus.Append) {
 	if a.Truncate != 0 {
 		batch.Truncate(group, a.Truncate)
 		r.cache.truncate(a.Truncate)
+		r.sizes.truncated(a.Truncate)
 	}
 	u := unsyncedSpan{seq: a.Seq}
 	for rest := a.Entries; len(rest) > 0; {
@@ -183,6 +188,7 @@ func (r *Replica) append(a *consensus.Append) {
 	if n := len(a.Entries); n > 0 {
 		r.cache.append(a.Entries)
 		u.first, u.last = a.Entries[0].Index, a.Entries[n-1].Index
+		r.sizes.appended(u.last, u.bytes)
 		r.times.appended(u.last, r.host.now)
 	}
 	r.unsynced = append(r.unsynced, u)
