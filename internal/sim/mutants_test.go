@@ -1,0 +1,82 @@
+//go:build mutants
+
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/quorate/quorate/consensus/mutant"
+)
+
+var mutantBudget = flag.Int("sim.budget", 60, "seeds to find a mutant in")
+
+// hunt says how a mutant is looked for.
+type hunt struct {
+	nodes  int    // zero: as the seed draws
+	fault  string // the only kind of fault; "": the seed's mix
+	budget int    // seeds; zero: the flag
+	// elsewhere names the suite that catches a bug which no run of the simulator can
+	// show, with the reason.
+	elsewhere string
+}
+
+// hunts lists the mutants that need more than random seeds.
+var hunts = map[mutant.Name]hunt{}
+
+// Goal: the simulator finds every seeded bug.
+// Method: switch them on one at a time and play seeds until a checker fails; then
+// the same seed without the bug must pass.
+func TestMutants(t *testing.T) {
+	var table strings.Builder
+	for _, m := range mutant.Table {
+		h := hunts[m.Name]
+		if h.elsewhere != "" {
+			fmt.Fprintf(&table, "%-28s %-20s %s\n", m.Name, "-", h.elsewhere)
+			continue
+		}
+		t.Run(string(m.Name), func(t *testing.T) { hunted(t, m, h, &table) })
+	}
+	t.Logf("\n%-28s %-20s %s\n%s", "mutant", "checker", "seed (seeds needed)", table.String())
+}
+
+func hunted(t *testing.T, m mutant.Mutant, h hunt, table *strings.Builder) {
+	budget := h.budget
+	if budget == 0 {
+		budget = *mutantBudget
+	}
+	options := func(seed uint64) Options { return Options{Seed: seed, Nodes: h.nodes, Only: h.fault} }
+	if err := mutant.Select(m.Name); err != nil {
+		t.Fatal(err)
+	}
+	var found *Report
+	tried := 0
+	Batch(consecutive(budget), func(seed uint64) Report { return Run(options(seed)) }, func(r *Report) bool {
+		tried++
+		if r.Failure != nil && (found == nil || r.Seed < found.Seed) {
+			found = r
+		}
+		return found == nil
+	})
+	if err := mutant.Select(); err != nil {
+		t.Fatal(err)
+	}
+	if found == nil {
+		fmt.Fprintf(table, "%-28s %-20s in %d seeds\n", m.Name, "NOT CAUGHT", tried)
+		t.Fatalf("not caught in %d seeds: %s", tried, m.Bug)
+	}
+	fmt.Fprintf(table, "%-28s %-20s %d (%d)\n", m.Name, found.Failure.Checker, found.Seed, tried)
+	if clean := Run(options(found.Seed)); clean.Failure != nil {
+		t.Fatalf("seed %d fails without the mutant, too: %s", found.Seed, clean.Failure)
+	}
+}
+
+func consecutive(n int) []uint64 {
+	seeds := make([]uint64, n)
+	for i := range seeds {
+		seeds[i] = uint64(i + 1)
+	}
+	return seeds
+}
