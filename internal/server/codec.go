@@ -39,13 +39,11 @@ func (c *codec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.NewBuffer(buf, pool)}, nil
 }
 
-// writeReply fills buf. Size and write are two halves of one format: a reply for which
+// writeReply fills buf. Size and encode are two halves of one format: a reply for which
 // they disagree is a bug, and half a message must not leave.
 func writeReply(r reply, buf []byte) {
-	w := wireWriter{buf: buf, at: len(buf)}
-	r.write(&w)
-	if w.at != 0 {
-		panic(fmt.Sprintf("server: %T announced %d bytes and wrote %d", r, len(buf), len(buf)-w.at))
+	if left := r.encode(buf); left != 0 {
+		panic(fmt.Sprintf("server: %T announced %d bytes and wrote %d", r, len(buf), len(buf)-left))
 	}
 }
 

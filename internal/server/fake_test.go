@@ -145,8 +145,7 @@ type fakeNode struct {
 	keyspaces    map[string]Keyspace
 	members      []Member
 	linearizable atomic.Bool // of the last Members
-	transferred  atomic.Uint64
-	transferErr  error
+	onTransfer   func(to uint64) error
 }
 
 func (n *fakeNode) Keyspace(name string) (Keyspace, bool) {
@@ -160,8 +159,10 @@ func (n *fakeNode) Members(_ context.Context, linearizable bool) ([]Member, erro
 }
 
 func (n *fakeNode) TransferLeadership(_ context.Context, _ string, to uint64) error {
-	n.transferred.Store(to)
-	return n.transferErr
+	if n.onTransfer == nil {
+		return nil
+	}
+	return n.onTransfer(to)
 }
 
 func (n *fakeNode) ClusterID() uint64 { return fakeCluster }
@@ -286,5 +287,13 @@ func (r *rig) applyTxn(m *pb.TxnRequest) {
 	result, err := r.k.Propose(context.Background(), store.KindTxn, txnOf(m).AppendTo(nil))
 	if err != nil || result.Err != nil {
 		r.t.Fatalf("txn: %v, %v", err, result)
+	}
+}
+
+func (r *rig) setQuota(bytes int64) {
+	r.t.Helper()
+	body := (&store.SetQuotaRequest{Bytes: bytes}).AppendTo(nil)
+	if result, err := r.k.Propose(context.Background(), store.KindSetQuota, body); err != nil || result.Err != nil {
+		r.t.Fatalf("set quota: %v, %v", err, result)
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"sort"
 	"testing"
 	"time"
 
@@ -53,6 +54,23 @@ func FuzzWatch(f *testing.F) {
 	fuzzMethod(f, "Watch/Watch", &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
 		CreateRequest: &pb.WatchCreateRequest{Key: bs("k"), RangeEnd: bs("l"), StartRevision: 1, Fragment: true, PrevKv: true,
 			Filters: []pb.WatchCreateRequest_FilterType{0, 1, 7}}}})
+}
+
+// FuzzRequestDecoders is the quick one: our decoders against proto, without a server.
+func FuzzRequestDecoders(f *testing.F) {
+	var names []string
+	for name := range requestDecoders {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for i, name := range names {
+		for _, m := range seedRequests()[name] {
+			f.Add(uint8(i), mustMarshal(f, m))
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
+		compareDecoders(t, names[int(which)%len(names)], data)
+	})
 }
 
 // decoderOf names the decoder of ours that a method uses.

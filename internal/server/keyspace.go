@@ -51,7 +51,8 @@ type Node interface {
 	Keyspace(name string) (Keyspace, bool)
 	// Members lists the cluster.
 	Members(ctx context.Context, linearizable bool) ([]Member, error)
-	// TransferLeadership makes the member to lead a keyspace that this node leads.
+	// TransferLeadership begins to make the member to lead a keyspace that this node
+	// leads. It may return before it does.
 	TransferLeadership(ctx context.Context, keyspace string, to uint64) error
 	ClusterID() uint64
 	MemberID() uint64
@@ -91,10 +92,10 @@ type KeyspaceStatus struct {
 	ProposalsPending int64
 	// ProposalsFailed counts proposals that ended without a result.
 	ProposalsFailed uint64
-	// SizeBytes is the logical size of the keyspace, as its quota counts it.
-	SizeBytes int64
-	// QuotaBytes is the limit on SizeBytes; 0 is none.
-	QuotaBytes int64
+	// SizeBytes is the logical size of the keyspace, as its quota counts it, and
+	// QuotaBytes the limit on it; 0 is none. Both are for metrics, and may be missing
+	// from a Keyspace's own Status.
+	SizeBytes, QuotaBytes int64
 }
 
 // NodeStatus is what a node knows about itself.

@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
+	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/store"
 )
@@ -35,26 +37,44 @@ func (s *kvServer) rangeKeys(ctx context.Context, r *rangeRequest) (any, error) 
 		return nil, toStatus(err)
 	}
 	k := keyspaceOf(ctx)
-	view, err := readPoint(ctx, k, r.Serializable)
-	if err != nil {
+	if err := waitReadable(ctx, k, r.Serializable); err != nil {
 		return nil, toStatus(err)
 	}
-	defer view.Close()
-	resp, err := view.Range(&r.RangeRequest)
+	var resp *store.RangeResponse
+	err := withView(k, func(view *store.View) (err error) {
+		resp, err = view.Range(&r.RangeRequest)
+		return err
+	})
 	if err != nil {
 		return nil, toStatus(err)
 	}
 	return &rangeReply{s.headers.at(k, resp.Revision), resp}, nil
 }
 
-// readPoint returns a view that is linearizable unless a serializable one will do.
-func readPoint(ctx context.Context, k Keyspace, serializable bool) (*store.View, error) {
-	if !serializable {
-		if err := k.Barrier(ctx); err != nil {
-			return nil, err
+// waitReadable returns when a view may be taken: at once for a serializable read (I2).
+func waitReadable(ctx context.Context, k Keyspace, serializable bool) error {
+	if serializable {
+		return nil
+	}
+	return k.Barrier(ctx)
+}
+
+// viewTries bounds how often a read begins again because a snapshot was installed under
+// it. Snapshots are rare; two in a row mean that something else is wrong.
+const viewTries = 3
+
+// withView runs a read on a view.
+func withView(k Keyspace, read func(*store.View) error) error {
+	for try := 1; ; try++ {
+		view, err := k.View()
+		if err == nil {
+			err = read(view)
+			view.Close()
+		}
+		if try == viewTries || !errors.Is(err, mvcc.ErrReplaced) {
+			return err
 		}
 	}
-	return k.View()
 }
 
 func (s *kvServer) put(ctx context.Context, r *putRequest) (any, error) {
@@ -126,12 +146,14 @@ func (s *kvServer) validateTxn(r *txnRequest) error {
 
 // readTxn answers a txn that only reads without replicating it.
 func (s *kvServer) readTxn(ctx context.Context, k Keyspace, r *txnRequest) (any, error) {
-	view, err := readPoint(ctx, k, r.Serializable())
-	if err != nil {
+	if err := waitReadable(ctx, k, r.Serializable()); err != nil {
 		return nil, toStatus(err)
 	}
-	defer view.Close()
-	resp, err := view.Txn(&r.TxnRequest)
+	var resp *store.TxnResponse
+	err := withView(k, func(view *store.View) (err error) {
+		resp, err = view.Txn(&r.TxnRequest)
+		return err
+	})
 	if err != nil {
 		return nil, toStatus(err)
 	}
@@ -154,10 +176,19 @@ func (s *kvServer) compact(ctx context.Context, r *pb.CompactionRequest) (any, e
 // refusal translates the error of a write that is not worth proposing. etcd looks at
 // the quota before it looks at the request, so that of two reasons it names that one.
 func refusal(k Keyspace, err error) error {
-	if status := k.Status(); status.QuotaBytes > 0 && status.SizeBytes >= status.QuotaBytes {
+	if full, viewErr := overQuota(k); viewErr == nil && full {
 		return toStatus(store.ErrNoSpace)
 	}
 	return toStatus(err)
+}
+
+func overQuota(k Keyspace) (full bool, err error) {
+	err = withView(k, func(view *store.View) error {
+		quota, err := view.Quota()
+		full = quota > 0 && view.LogicalBytes() >= quota
+		return err
+	})
+	return full, err
 }
 
 // bodySlack is what a request may grow when it is encoded for the log.

@@ -340,7 +340,8 @@ func TestRangeStream(t *testing.T) {
 // Over its quota a keyspace refuses puts, whatever else is wrong with them; deletes go on.
 func TestQuotaComesFirst(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
-	r.k.setStatus(func(s *KeyspaceStatus) { s.SizeBytes, s.QuotaBytes = 10, 10 })
+	r.put("a", "1")
+	r.setQuota(1)
 	_, err := r.kv.Put(ctx, &pb.PutRequest{})
 	wantStatus(t, "put", err, rpctypes.ErrGRPCNoSpace)
 	_, err = r.kv.Txn(ctx, &pb.TxnRequest{Success: ops(&pb.RequestOp{})})

@@ -9,8 +9,12 @@ import (
 	"time"
 )
 
-// TestMain fails the run when goroutines of this package outlive the tests.
+// TestMain fails the run when goroutines of this package outlive the tests. It is also
+// how the test binary becomes the server of a benchmark.
 func TestMain(m *testing.M) {
+	if kind := os.Getenv(benchServerEnv); kind != "" {
+		runBenchServer(kind)
+	}
 	code := m.Run()
 	if code == 0 {
 		if left := leftOver(5 * time.Second); left != "" {

@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"io"
 	"time"
@@ -11,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
+	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -47,10 +46,8 @@ func leaseTTLMin(election time.Duration) int64 {
 // randomLeaseID draws a positive id. 63 random bits do not collide; if they did, the
 // grant would be refused.
 func randomLeaseID() int64 {
-	var b [8]byte
 	for {
-		rand.Read(b[:])
-		if id := int64(binary.BigEndian.Uint64(b[:]) >> 1); id != 0 {
+		if id := int64(env.Seed() >> 1); id != 0 {
 			return id
 		}
 	}
@@ -111,33 +108,34 @@ func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 // addKeys lists the keys of a lease that the leader knows. Our replica may be behind
 // the leader's, hence the barrier; the lease may be gone since, which is not found.
 func (s *leaseServer) addKeys(ctx context.Context, k Keyspace, resp *pb.LeaseTimeToLiveResponse) error {
-	view, err := readPoint(ctx, k, false)
-	if err != nil {
+	if err := k.Barrier(ctx); err != nil {
 		return err
 	}
-	defer view.Close()
-	_, keys, ok, err := view.Lease(resp.ID, true)
-	if !ok {
-		resp.TTL, resp.GrantedTTL = -1, 0
-	}
-	resp.Keys = keys
-	return err
+	return withView(k, func(view *store.View) error {
+		_, keys, ok, err := view.Lease(resp.ID, true)
+		if !ok {
+			resp.TTL, resp.GrantedTTL = -1, 0
+		}
+		resp.Keys = keys
+		return err
+	})
 }
 
 // leases lists what this node has applied, as etcd does.
 func (s *leaseServer) leases(ctx context.Context, _ *pb.LeaseLeasesRequest) (any, error) {
 	k := keyspaceOf(ctx)
-	view, err := k.View()
+	resp := new(pb.LeaseLeasesResponse)
+	err := withView(k, func(view *store.View) error {
+		resp.Header, resp.Leases = s.headers.proto(k, view.Revision()), nil
+		return view.Leases(func(l store.Lease) bool {
+			resp.Leases = append(resp.Leases, &pb.LeaseStatus{ID: l.ID})
+			return true
+		})
+	})
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	defer view.Close()
-	resp := &pb.LeaseLeasesResponse{Header: s.headers.proto(k, view.Revision())}
-	err = view.Leases(func(l store.Lease) bool {
-		resp.Leases = append(resp.Leases, &pb.LeaseStatus{ID: l.ID})
-		return true
-	})
-	return resp, toStatus(err)
+	return resp, nil
 }
 
 // keepAlive renews one lease after the other, as they are asked for. One goroutine

@@ -3,10 +3,14 @@ package server
 import (
 	"cmp"
 	"context"
+	"slices"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/internal/store"
 )
@@ -14,8 +18,9 @@ import (
 // maintenanceServer is etcd's Maintenance service, as far as it looks and does not
 // change.
 type maintenanceServer struct {
-	node    Node
-	headers *headers
+	node     Node
+	headers  *headers
+	election time.Duration
 	pb.UnsafeMaintenanceServer
 }
 
@@ -25,7 +30,6 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 	k := keyspaceOf(ctx)
 	status, node := k.Status(), s.node.Status()
 	resp := &pb.StatusResponse{
-		Header:           s.headers.proto(k, revisionOf(k)),
 		Version:          EtcdVersion,
 		StorageVersion:   EtcdClusterVersion,
 		Leader:           status.Leader,
@@ -35,11 +39,18 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 		IsLearner:        status.IsLearner,
 		DbSize:           node.DiskBytes,
 		DbSizeInUse:      node.InUseBytes,
-		DbSizeQuota:      cmp.Or(status.QuotaBytes, store.QuotaDefaultBytes),
 		DowngradeInfo:    &pb.DowngradeInfo{},
 	}
 	if status.Leader == 0 {
 		resp.Errors = append(resp.Errors, rpctypes.ErrNoLeader.Error())
+	}
+	err := withView(k, func(view *store.View) (err error) {
+		resp.Header = s.headers.proto(k, view.Revision())
+		resp.DbSizeQuota, err = view.Quota()
+		return err
+	})
+	if err != nil {
+		return nil, toStatus(err)
 	}
 	return resp, nil
 }
@@ -47,52 +58,84 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 // Hash is the hash of the whole replicated state, which includes more than HashKV's.
 func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
 	k := keyspaceOf(ctx)
-	view, err := k.View()
+	resp := new(pb.HashResponse)
+	err := withView(k, func(view *store.View) error {
+		hash, err := view.Hash()
+		resp.Header, resp.Hash = s.headers.proto(k, view.Revision()), uint32(hash^hash>>32)
+		return err
+	})
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	defer view.Close()
-	hash, err := view.Hash()
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	return &pb.HashResponse{Header: s.headers.proto(k, view.Revision()), Hash: uint32(hash ^ hash>>32)}, nil
+	return resp, nil
 }
 
 // HashKV is the hash of the history up to a revision. It is a function of that revision
 // and the compacted one alone, so that members can be compared.
 func (s *maintenanceServer) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 	k := keyspaceOf(ctx)
-	view, err := k.View()
+	resp := new(pb.HashKVResponse)
+	err := withView(k, func(view *store.View) (err error) {
+		resp.Header = s.headers.proto(k, view.Revision())
+		resp.CompactRevision = view.CompactRevision()
+		resp.HashRevision = cmp.Or(r.Revision, view.Revision())
+		resp.Hash, err = view.HashKV(r.Revision)
+		return err
+	})
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	defer view.Close()
-	hash, err := view.HashKV(r.Revision)
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	return &pb.HashKVResponse{
-		Header:          s.headers.proto(k, view.Revision()),
-		Hash:            hash,
-		CompactRevision: view.CompactRevision(),
-		HashRevision:    cmp.Or(r.Revision, view.Revision()),
-	}, nil
+	return resp, nil
 }
 
-// MoveLeader gives the leadership of the call's keyspace to another member. Only the
-// leader can.
+// MoveLeader gives the leadership of the call's keyspace to another member, and waits
+// until this node sees it there. Only the leader can.
 func (s *maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
 	k := keyspaceOf(ctx)
 	status := k.Status()
 	if status.Leader != s.node.MemberID() {
 		return nil, rpctypes.ErrGRPCNotLeader
 	}
+	members, err := s.node.Members(ctx, false)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if !slices.ContainsFunc(members, func(m Member) bool { return m.ID == r.TargetID && !m.IsLearner }) {
+		return nil, rpctypes.ErrGRPCBadLeaderTransferee
+	}
 	if err := s.node.TransferLeadership(ctx, status.Keyspace, r.TargetID); err != nil {
 		return nil, toStatus(err)
 	}
+	if err := s.awaitLeader(ctx, k, r.TargetID); err != nil {
+		return nil, err
+	}
 	return &pb.MoveLeaderResponse{}, nil
 }
+
+// errTransferTimeout has etcd's text, and the code that it gets there by being in no
+// table.
+var errTransferTimeout = status.Error(codes.Unknown, "etcdserver: request timed out, leader transfer took too long")
+
+// awaitLeader polls, as etcd does: a transfer takes a few round trips and happens rarely.
+func (s *maintenanceServer) awaitLeader(ctx context.Context, k Keyspace, leader uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, transferElections*s.election)
+	defer cancel()
+	ticker := time.NewTicker(s.election / pollsPerElection)
+	defer ticker.Stop()
+	for k.Status().Leader != leader {
+		select {
+		case <-ctx.Done():
+			return errTransferTimeout
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+const (
+	transferElections = 3  // election timeouts that a transfer may take
+	pollsPerElection  = 20 // looks at the leader in each of them
+)
 
 // Defragment has nothing to do: compaction gives space back by itself.
 func (s *maintenanceServer) Defragment(context.Context, *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {

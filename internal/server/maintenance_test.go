@@ -2,6 +2,7 @@ package server
 
 import (
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -24,7 +25,9 @@ func TestStatus(t *testing.T) {
 		DbSizeQuota: store.QuotaDefaultBytes, DowngradeInfo: &pb.DowngradeInfo{},
 	}
 	same(t, got, want)
-	r.k.setStatus(func(s *KeyspaceStatus) { s.Leader, s.IsLearner, s.QuotaBytes = 0, true, 77 })
+	r.k.setStatus(func(s *KeyspaceStatus) { s.Leader, s.IsLearner = 0, true })
+	r.setQuota(77)
+	want.RaftIndex, want.RaftAppliedIndex = 2, 2
 	want.Leader, want.IsLearner, want.DbSizeQuota, want.Errors = 0, true, 77, []string{"etcdserver: no leader"}
 	if got, err = r.maint.Status(ctx, &pb.StatusRequest{}); err != nil {
 		t.Fatal(err)
@@ -63,16 +66,23 @@ func TestHashKV(t *testing.T) {
 }
 
 func TestMoveLeader(t *testing.T) {
-	r, ctx := newRig(t), testContext(t)
-	if _, err := r.maint.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: 2}); err != nil || r.node.transferred.Load() != 2 {
-		t.Fatalf("move: %v, to %d", err, r.node.transferred.Load())
+	r, ctx := newRig(t, func(c *Config, _ *mvccOptions) { c.ElectionTimeout = 20 * time.Millisecond }), testContext(t)
+	r.node.members = append(r.node.members, Member{ID: 3, Name: "three"})
+	move := func(to uint64) error {
+		_, err := r.maint.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: to})
+		return err
 	}
-	r.node.transferErr = rpctypes.ErrGRPCBadLeaderTransferee
-	_, err := r.maint.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: 9})
-	wantStatus(t, "bad target", err, rpctypes.ErrGRPCBadLeaderTransferee)
-	r.k.setStatus(func(s *KeyspaceStatus) { s.Leader = 2 })
-	_, err = r.maint.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: 2})
-	wantStatus(t, "asked of a follower", err, rpctypes.ErrGRPCNotLeader)
+	wantStatus(t, "to a learner", move(2), rpctypes.ErrGRPCBadLeaderTransferee)
+	wantStatus(t, "to nobody", move(99), rpctypes.ErrGRPCBadLeaderTransferee)
+	wantStatus(t, "to one who does not take it", move(3), errTransferTimeout)
+	r.node.onTransfer = func(to uint64) error {
+		time.AfterFunc(20*time.Millisecond, func() { r.k.setStatus(func(s *KeyspaceStatus) { s.Leader = to }) })
+		return nil
+	}
+	if err := move(3); err != nil || r.k.Status().Leader != 3 {
+		t.Errorf("move: %v, leader %d", err, r.k.Status().Leader)
+	}
+	wantStatus(t, "asked of a follower", move(3), rpctypes.ErrGRPCNotLeader)
 }
 
 func TestMemberList(t *testing.T) {

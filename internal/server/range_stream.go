@@ -31,7 +31,10 @@ func (s *kvServer) rangeStream(_ any, stream grpc.ServerStream) error {
 	}
 	ctx := stream.Context()
 	k := keyspaceOf(ctx)
-	view, err := readPoint(ctx, k, r.Serializable)
+	if err := waitReadable(ctx, k, r.Serializable); err != nil {
+		return toStatus(err)
+	}
+	view, err := k.View()
 	if err != nil {
 		return toStatus(err)
 	}

@@ -7,9 +7,11 @@ import "github.com/quorate/quorate/internal/store"
 
 // reply is a message that the codec writes itself.
 type reply interface {
-	// size is the exact number of bytes that write writes.
+	// size is the exact number of bytes that encode writes.
 	size() int
-	write(w *wireWriter)
+	// encode fills buf from its end and returns how many bytes are left at its beginning.
+	// It makes its own wireWriter, which then stays on the stack.
+	encode(buf []byte) int
 }
 
 // header is etcd's ResponseHeader. Inside a txn only the revision is set.
@@ -76,7 +78,11 @@ type rangeReply struct {
 
 func (r *rangeReply) size() int { return sizeRange(&r.header, r.RangeResponse) }
 
-func (r *rangeReply) write(w *wireWriter) { writeRange(w, &r.header, r.RangeResponse) }
+func (r *rangeReply) encode(buf []byte) int {
+	w := wireWriter{buf: buf, at: len(buf)}
+	writeRange(&w, &r.header, r.RangeResponse)
+	return w.at
+}
 
 func sizeRange(h *header, r *store.RangeResponse) int {
 	return h.sizeField() + sizeKVs(r.KVs) + sizeBool(r.More) + sizeVarint(uint64(r.Count))
@@ -105,15 +111,16 @@ func (r *rangeStreamReply) sizeInner() int {
 	return n
 }
 
-func (r *rangeStreamReply) write(w *wireWriter) {
-	end := w.at
+func (r *rangeStreamReply) encode(buf []byte) int {
+	w := wireWriter{buf: buf, at: len(buf)}
 	w.varint(4, uint64(r.Count))
 	w.bool(3, r.More)
-	writeKVs(w, 2, r.KVs)
+	writeKVs(&w, 2, r.KVs)
 	if r.header != nil {
-		r.header.writeField(w)
+		r.header.writeField(&w)
 	}
-	w.message(1, end)
+	w.message(1, len(buf))
+	return w.at
 }
 
 type putReply struct {
@@ -123,7 +130,11 @@ type putReply struct {
 
 func (r *putReply) size() int { return sizePut(&r.header, r.PutResponse) }
 
-func (r *putReply) write(w *wireWriter) { writePut(w, &r.header, r.PutResponse) }
+func (r *putReply) encode(buf []byte) int {
+	w := wireWriter{buf: buf, at: len(buf)}
+	writePut(&w, &r.header, r.PutResponse)
+	return w.at
+}
 
 func sizePut(h *header, r *store.PutResponse) int {
 	n := h.sizeField()
@@ -149,8 +160,10 @@ type deleteRangeReply struct {
 
 func (r *deleteRangeReply) size() int { return sizeDeleteRange(&r.header, r.DeleteRangeResponse) }
 
-func (r *deleteRangeReply) write(w *wireWriter) {
-	writeDeleteRange(w, &r.header, r.DeleteRangeResponse)
+func (r *deleteRangeReply) encode(buf []byte) int {
+	w := wireWriter{buf: buf, at: len(buf)}
+	writeDeleteRange(&w, &r.header, r.DeleteRangeResponse)
+	return w.at
 }
 
 func sizeDeleteRange(h *header, r *store.DeleteRangeResponse) int {
@@ -170,7 +183,11 @@ type txnReply struct {
 
 func (r *txnReply) size() int { return sizeTxn(&r.header, r.TxnResponse) }
 
-func (r *txnReply) write(w *wireWriter) { writeTxn(w, &r.header, r.TxnResponse) }
+func (r *txnReply) encode(buf []byte) int {
+	w := wireWriter{buf: buf, at: len(buf)}
+	writeTxn(&w, &r.header, r.TxnResponse)
+	return w.at
+}
 
 func sizeTxn(h *header, r *store.TxnResponse) int {
 	n := h.sizeField() + sizeBool(r.Succeeded)
@@ -233,8 +250,10 @@ func (r *keepAliveReply) size() int {
 	return r.header.sizeField() + sizeVarint(uint64(r.id)) + sizeVarint(uint64(r.ttl))
 }
 
-func (r *keepAliveReply) write(w *wireWriter) {
+func (r *keepAliveReply) encode(buf []byte) int {
+	w := wireWriter{buf: buf, at: len(buf)}
 	w.varint(3, uint64(r.ttl))
 	w.varint(2, uint64(r.id))
-	r.header.writeField(w)
+	r.header.writeField(&w)
+	return w.at
 }

@@ -70,7 +70,9 @@ func (s *Server) register() {
 	s.grpc.RegisterService(s.watchService(), s)
 	s.grpc.RegisterService(s.leaseService(), s)
 	pb.RegisterClusterServer(s.grpc, &clusterServer{node: s.node, headers: s.headers})
-	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{node: s.node, headers: s.headers})
+	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{
+		node: s.node, headers: s.headers, election: s.config.ElectionTimeout,
+	})
 	pb.RegisterAuthServer(s.grpc, &authServer{headers: s.headers})
 	s.health = health.NewServer()
 	for name := range s.grpc.GetServiceInfo() {
@@ -202,18 +204,13 @@ func (p *keyspaceProbe) read(ctx context.Context, linearizable bool) error {
 	if !ok {
 		return errNoDefault
 	}
-	if linearizable {
-		if err := k.Barrier(ctx); err != nil {
-			return err
-		}
-	}
-	view, err := k.View()
-	if err != nil {
+	if err := waitReadable(ctx, k, !linearizable); err != nil {
 		return err
 	}
-	defer view.Close()
-	_, err = view.Range(&store.RangeRequest{Key: []byte{0}, Limit: 1, KeysOnly: true})
-	return err
+	return withView(k, func(view *store.View) error {
+		_, err := view.Range(&store.RangeRequest{Key: []byte{0}, Limit: 1, KeysOnly: true})
+		return err
+	})
 }
 
 // errNoDefault is the health of a node that does not carry the default keyspace.

@@ -23,7 +23,8 @@ func (r *watchReply) size() int {
 		sizeVarint(uint64(r.compacted)) + sizeBytes(len(r.reason)) + sizeBool(r.fragment) + r.eventSize
 }
 
-func (r *watchReply) write(w *wireWriter) {
+func (r *watchReply) encode(buf []byte) int {
+	w := wireWriter{buf: buf, at: len(buf)}
 	for i := len(r.events) - 1; i >= 0; i-- {
 		end := w.at
 		w.raw(r.events[i])
@@ -35,7 +36,8 @@ func (r *watchReply) write(w *wireWriter) {
 	w.bool(4, r.canceled)
 	w.bool(3, r.created)
 	w.varint(2, uint64(r.id))
-	r.header.writeField(w)
+	r.header.writeField(&w)
+	return w.at
 }
 
 func (r *watchReply) add(event []byte) {
