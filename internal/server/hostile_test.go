@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -47,8 +48,8 @@ func (h *h2) write(parts ...[]byte) bool {
 func (h *h2) closed() bool {
 	h.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	_, err := io.Copy(io.Discard, h.conn)
-	netErr, ok := err.(net.Error)
-	return !ok || !netErr.Timeout()
+	var netErr net.Error
+	return !errors.As(err, &netErr) || !netErr.Timeout()
 }
 
 func frame(kind, flags byte, stream uint32, payload []byte) []byte {

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"io"
 	"time"
@@ -9,7 +11,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
-	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -46,8 +47,10 @@ func leaseTTLMin(election time.Duration) int64 {
 // randomLeaseID draws a positive id. 63 random bits do not collide; if they did, the
 // grant would be refused.
 func randomLeaseID() int64 {
+	var b [8]byte
 	for {
-		if id := int64(env.Seed() >> 1); id != 0 {
+		rand.Read(b[:])
+		if id := int64(binary.BigEndian.Uint64(b[:]) >> 1); id != 0 {
 			return id
 		}
 	}
