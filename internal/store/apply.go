@@ -145,7 +145,7 @@ func (h *resultHash) verdict(code byte) { h.buf = append(h.buf, code) }
 
 func (h *resultHash) events(events []*mvcc.Event) {
 	for _, e := range events {
-		h.buf = append(h.buf, flag(e.Delete, 1))
+		h.buf = append(h.buf, bit(e.Delete, 1))
 		for _, n := range []int64{e.KV.CreateRevision, e.KV.ModRevision, e.KV.Version, e.KV.Lease} {
 			h.buf = binary.AppendVarint(h.buf, n)
 		}

@@ -14,9 +14,9 @@ func appendBytes(dst, b []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
-func flag(set bool, bit byte) byte {
+func bit(set bool, b byte) byte {
 	if set {
-		return bit
+		return b
 	}
 	return 0
 }
@@ -107,8 +107,8 @@ const (
 
 // AppendTo encodes the request as the body of a KindPut.
 func (r *PutRequest) AppendTo(dst []byte) []byte {
-	dst = append(dst, flag(r.Lease != 0, putLease)|flag(r.PrevKV, putPrevKV)|
-		flag(r.IgnoreValue, putIgnoreValue)|flag(r.IgnoreLease, putIgnoreLease))
+	dst = append(dst, bit(r.Lease != 0, putLease)|bit(r.PrevKV, putPrevKV)|
+		bit(r.IgnoreValue, putIgnoreValue)|bit(r.IgnoreLease, putIgnoreLease))
 	if r.Lease != 0 {
 		dst = binary.AppendVarint(dst, r.Lease)
 	}
@@ -129,7 +129,7 @@ const deletePrevKV = 1 << 0
 
 // AppendTo encodes the request as the body of a KindDeleteRange.
 func (r *DeleteRangeRequest) AppendTo(dst []byte) []byte {
-	dst = append(dst, flag(r.PrevKV, deletePrevKV))
+	dst = append(dst, bit(r.PrevKV, deletePrevKV))
 	return appendBytes(appendBytes(dst, r.Key), r.RangeEnd)
 }
 
@@ -150,8 +150,8 @@ const (
 func (r *RangeRequest) appendTo(dst []byte) []byte {
 	sorted := r.SortOrder != 0 || r.SortTarget != 0
 	bounded := r.hasRevisionBounds()
-	dst = append(dst, flag(r.Serializable, rangeSerializable)|flag(r.KeysOnly, rangeKeysOnly)|
-		flag(r.CountOnly, rangeCountOnly)|flag(sorted, rangeSorted)|flag(bounded, rangeBounded))
+	dst = append(dst, bit(r.Serializable, rangeSerializable)|bit(r.KeysOnly, rangeKeysOnly)|
+		bit(r.CountOnly, rangeCountOnly)|bit(sorted, rangeSorted)|bit(bounded, rangeBounded))
 	dst = appendBytes(appendBytes(dst, r.Key), r.RangeEnd)
 	dst = binary.AppendVarint(dst, r.Limit)
 	dst = binary.AppendVarint(dst, r.Revision)

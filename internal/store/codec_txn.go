@@ -110,7 +110,7 @@ const compactPhysical = 1 << 0
 
 // AppendTo encodes the request as the body of a KindCompact.
 func (r *CompactRequest) AppendTo(dst []byte) []byte {
-	return binary.AppendVarint(append(dst, flag(r.Physical, compactPhysical)), r.Revision)
+	return binary.AppendVarint(append(dst, bit(r.Physical, compactPhysical)), r.Revision)
 }
 
 func (d *decoder) compact(r *CompactRequest) {
