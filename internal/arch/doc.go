@@ -9,4 +9,5 @@
 //	purity_test.go   no goroutine, channel, lock, clock, chance or I/O in stepped code
 //	doors_test.go    clock, files, sockets and random numbers only through env
 //	size_test.go     functions, files, package comments, leftover notes
+//	docs_test.go     quotes, links and lists in the documents
 package arch

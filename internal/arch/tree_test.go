@@ -15,11 +15,6 @@ import (
 // module is the prefix of our own import paths.
 const module = "github.com/quorate/quorate/"
 
-// temporary packages are on their way out and judged by no rule.
-var temporary = map[string]string{
-	"internal/deps": "keeps dependencies in go.mod until their users have landed",
-}
-
 // file is one parsed source file, whatever its build tags.
 type file struct {
 	path string // from the module's root, with slashes
@@ -86,7 +81,7 @@ func skipFolder(rel string) bool {
 	case rel == "e2e", rel == "bench", rel == "tools", base == "testdata":
 		return true
 	}
-	return strings.HasPrefix(base, ".") || temporary[rel] != ""
+	return strings.HasPrefix(base, ".")
 }
 
 // production is the files that are part of a program.
