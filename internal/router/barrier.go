@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"time"
 
 	"github.com/quorate/quorate/consensus"
@@ -10,11 +9,14 @@ import (
 )
 
 // barriers are one shard's linearizable read points in the making. All that
-// arrive while the owner is busy share one round (P3).
+// arrive while the allowed rounds are under way share the next one (P3): the
+// busier the node, the more reads per round.
 type barriers struct {
 	waiting []reader
-	rounds  []*round // asked, by ascending id
-	ready   []*round // answered, waiting for the apply, by ascending index
+	foreign []foreignRound // other nodes' rounds that this leader is asked for
+	rounds  []*round       // asked, by ascending id
+	ready   []*round       // answered, waiting for the apply, by ascending index
+	pause   bool           // the leader refused a round: ask again after the next tick
 }
 
 type reader struct {
@@ -22,12 +24,19 @@ type reader struct {
 	done     func(error)
 }
 
+// foreignRound is a round of another node's router.
+type foreignRound struct {
+	from shard.NodeID
+	id   uint64
+}
+
 type round struct {
-	id      uint64
-	remote  bool // asked of another node
-	asked   time.Duration
-	index   consensus.Index
-	readers []reader
+	id        uint64
+	forwarded bool // asked of another node
+	asked     time.Duration
+	index     consensus.Index
+	readers   []reader
+	foreign   []foreignRound
 }
 
 // Barrier calls done when this node has applied everything that was acknowledged
@@ -50,43 +59,55 @@ func (r *Router) Barrier(id shard.ID, done func(error)) {
 	}
 }
 
-// askRounds asks the leader for a round for all that wait.
+// askRounds asks the leader for a round for all that wait, here and at other nodes.
 func (r *Router) askRounds(x *route) bool {
 	b := &x.reads
-	if len(b.waiting) == 0 || x.state.Leader == 0 {
+	if !x.state.Leads {
+		r.refuseForeign(x)
+	}
+	if len(b.waiting)+len(b.foreign) == 0 || x.state.Leader == 0 || len(b.rounds) >= r.cfg.Limits.Rounds || b.pause {
 		return false
 	}
 	r.nextRead++
-	y := &round{id: r.nextRead, remote: !x.state.Leads, asked: r.now}
-	if y.remote {
-		if len(b.rounds) >= r.cfg.Limits.Rounds ||
-			!r.forward(shard.NodeOf(x.state.Leader), &packet{Kind: packetRead, Shard: x.id, ID: y.id}) {
+	y := &round{id: r.nextRead, forwarded: !x.state.Leads, asked: r.now}
+	if y.forwarded {
+		if !r.forward(shard.NodeOf(x.state.Leader), &packet{Kind: packetRead, Shard: x.id, ID: y.id}) {
 			return false
 		}
-	} else if r.host.ReadBarrier(x.id, r.readProposal(0, y.id)) != nil {
+	} else if r.host.ReadBarrier(x.id, readProposal(y.id)) != nil {
 		return false // busy or deposed: the next turn or tick asks again
 	}
 	y.readers, b.waiting = b.waiting, nil
+	y.foreign, b.foreign = b.foreign, nil
 	b.rounds = append(b.rounds, y)
 	return true
+}
+
+// refuseForeign tells other nodes that their rounds are asked of the wrong one.
+func (r *Router) refuseForeign(x *route) {
+	for _, f := range x.reads.foreign {
+		r.forward(f.from, &packet{Kind: packetReadReply, Shard: x.id, ID: f.id, Code: codeNotLeader})
+	}
+	x.reads.foreign = nil
 }
 
 // repeatRounds gives up rounds that were forwarded and not answered in time.
 func (r *Router) repeatRounds(x *route) {
 	for len(x.reads.rounds) > 0 {
 		y := x.reads.rounds[0]
-		if !y.remote || y.asked+r.cfg.Limits.RoundTimeout > r.now {
+		if !y.forwarded || y.asked+r.cfg.Limits.RoundTimeout > r.now {
 			return
 		}
 		x.reads.giveUp(0)
 	}
 }
 
-// giveUp puts a round's readers back in front of those that wait.
+// giveUp puts a round's readers, here and elsewhere, back in front of those that wait.
 func (b *barriers) giveUp(i int) {
 	y := b.rounds[i]
 	b.rounds = append(b.rounds[:i], b.rounds[i+1:]...)
 	b.waiting = append(y.readers, b.waiting...)
+	b.foreign = append(y.foreign, b.foreign...)
 }
 
 // find returns the position of a round that is under way, or -1.
@@ -99,11 +120,12 @@ func (b *barriers) find(id uint64) int {
 	return -1
 }
 
-// answered notes a round's index; its readers go on once that is applied here.
-func (b *barriers) answered(id uint64, index, applied consensus.Index) {
+// answered notes a round's index; its readers go on once that is applied here. It
+// returns the round, or nil for one that is not under way any more.
+func (b *barriers) answered(id uint64, index, applied consensus.Index) *round {
 	i := b.find(id)
 	if i < 0 {
-		return
+		return nil
 	}
 	y := b.rounds[i]
 	b.rounds = append(b.rounds[:i], b.rounds[i+1:]...)
@@ -116,6 +138,7 @@ func (b *barriers) answered(id uint64, index, applied consensus.Index) {
 	copy(b.ready[at+1:], b.ready[at:])
 	b.ready[at] = y
 	b.advance(applied)
+	return y
 }
 
 // advance lets the readers go whose index is applied.
@@ -169,14 +192,11 @@ func (b *barriers) fail(err error) {
 	*b = barriers{}
 }
 
-// serveRead asks this node's machine for a round on behalf of another node.
-func (r *Router) serveRead(from shard.NodeID, p *packet) {
-	err := r.host.ReadBarrier(p.Shard, r.readProposal(r.indexOf(from), p.ID))
-	if err != nil {
-		reply := packet{Kind: packetReadReply, Shard: p.Shard, ID: p.ID, Code: codeNotLeader}
-		if errors.Is(err, consensus.ErrBusy) {
-			reply.Code = codeTooMany
-		}
-		r.forward(from, &reply)
+// serveRead takes another node's round, to be asked for with our own.
+func (r *Router) serveRead(from shard.NodeID, x *route, p *packet) {
+	if len(x.reads.foreign) >= r.cfg.Limits.Waiting {
+		r.counters.Refused++
+		return // asked again at RoundTimeout
 	}
+	x.reads.foreign = append(x.reads.foreign, foreignRound{from: from, id: p.ID})
 }

@@ -11,8 +11,8 @@ import (
 
 // Proposal ids tell the router what a machine speaks of:
 //
-//	8 bits: whose it is, as an index into nodes (0: this node)
-//	1 bit:  a read round, else a request
+//	8 bits: whose request it is, as an index into nodes (0: this node)
+//	1 bit:  a read round of this node, else a request
 //	55 bits: the round's or request's number at that node
 const (
 	nodeShift = 56
@@ -22,13 +22,11 @@ const (
 	maxNodes = 1 << (64 - nodeShift)
 )
 
-func (r *Router) proposal(node int, number uint64) consensus.ProposalID {
+func proposal(node int, number uint64) consensus.ProposalID {
 	return consensus.ProposalID(uint64(node)<<nodeShift | number&numberMax)
 }
 
-func (r *Router) readProposal(node int, number uint64) consensus.ProposalID {
-	return r.proposal(node, number) | readBit
-}
+func readProposal(number uint64) consensus.ProposalID { return proposal(0, number) | readBit }
 
 // indexOf numbers the nodes that this router serves.
 func (r *Router) indexOf(node shard.NodeID) int {
@@ -46,13 +44,14 @@ func (r *Router) indexOf(node shard.NodeID) int {
 
 // ReadReady implements shard.Outcome.
 func (r *Router) ReadReady(id shard.ID, read consensus.ProposalID, index consensus.Index) {
-	number := uint64(read) & numberMax
-	if node := int(uint64(read) >> nodeShift); node != 0 {
-		r.forward(r.nodes[node], &packet{Kind: packetReadReply, Shard: id, ID: number, Index: index})
+	x, ok := r.routes[id]
+	if !ok {
 		return
 	}
-	if x, ok := r.routes[id]; ok {
-		x.reads.answered(number, index, x.applied)
+	if y := x.reads.answered(uint64(read)&numberMax, index, x.applied); y != nil {
+		for _, f := range y.foreign {
+			r.forward(f.from, &packet{Kind: packetReadReply, Shard: id, ID: f.id, Index: index})
+		}
 	}
 }
 
@@ -66,8 +65,6 @@ func (r *Router) Dropped(id shard.ID, proposals []consensus.ProposalID) {
 		node, number := int(uint64(p)>>nodeShift), uint64(p)&numberMax
 		switch read := p&readBit != 0; {
 		case number == 0: // the node's own, such as a lease's expiry
-		case node != 0 && read:
-			r.forward(r.nodes[node], &packet{Kind: packetReadReply, Shard: id, ID: number, Code: codeNotLeader})
 		case node != 0:
 			r.forward(r.nodes[node], &packet{Kind: packetRefused, Shard: id, ID: number, Epoch: x.state.Epoch, Code: codeNotLeader})
 		case read:
@@ -93,7 +90,7 @@ func (r *Router) RoleChanged(id shard.ID, s shard.LeaderState) {
 		x.parked = append(x.parked, x.waiters.Overtaken(s.Epoch)...)
 	}
 	for i := len(x.reads.rounds) - 1; i >= 0; i-- {
-		if x.reads.rounds[i].remote {
+		if x.reads.rounds[i].forwarded {
 			x.reads.giveUp(i)
 		}
 	}
@@ -148,12 +145,9 @@ func (r *Router) Receive(from shard.NodeID, body []byte) error {
 	case packetRefused:
 		r.refused(x, &p)
 	case packetRead:
-		r.serveRead(from, &p)
+		r.serveRead(from, x, &p)
 	case packetReadReply:
-		if p.Code == codeOK {
-			x.reads.answered(p.ID, p.Index, x.applied)
-		}
-		// A refused round is asked again when the leader changes or at RoundTimeout.
+		r.readReply(x, &p)
 	case packetLease:
 		r.serveLease(from, &p)
 	case packetLeaseDone:
@@ -162,9 +156,22 @@ func (r *Router) Receive(from shard.NodeID, body []byte) error {
 	return nil
 }
 
+// readReply ends a forwarded round. A refused one is asked again, but not at once:
+// its leader does not know itself as one, and that takes a message to change.
+func (r *Router) readReply(x *route, p *packet) {
+	if p.Code == codeOK {
+		x.reads.answered(p.ID, p.Index, x.applied)
+		return
+	}
+	if i := x.reads.find(p.ID); i >= 0 {
+		x.reads.giveUp(i)
+		x.reads.pause = true
+	}
+}
+
 func (r *Router) servePropose(from shard.NodeID, p *packet) {
 	store.StampEnvelope(p.Data, r.wall)
-	command := consensus.Command{ID: r.proposal(r.indexOf(from), p.ID), Data: p.Data}
+	command := consensus.Command{ID: proposal(r.indexOf(from), p.ID), Data: p.Data}
 	err := r.host.Propose(p.Shard, p.Epoch, command)
 	if err == nil {
 		return

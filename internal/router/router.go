@@ -34,7 +34,7 @@ type Limits struct {
 	Timeout        time.Duration // a request's deadline; default 7 s, as etcd's 5 s + 2 election timeouts
 	RoundTimeout   time.Duration // until a forwarded barrier round is asked again; default 500 ms
 	Waiting        int           // requests and barriers per shard; default 50000
-	Rounds         int           // forwarded barrier rounds under way per shard; default 16
+	Rounds         int           // barrier rounds under way per shard; default 4
 	CommandBytes   int           // one command; default 2 MiB
 	RetryEachTicks int           // ticks between attempts of what found no leader; default 2
 }
@@ -49,7 +49,7 @@ func (l *Limits) setDefaults() {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&l.Waiting, 50000}, {&l.Rounds, 16}, {&l.CommandBytes, 2 << 20}, {&l.RetryEachTicks, 2}} {
+	}{{&l.Waiting, 50000}, {&l.Rounds, 4}, {&l.CommandBytes, 2 << 20}, {&l.RetryEachTicks, 2}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -202,7 +202,7 @@ func (r *Router) offer(x *route, seq uint64) {
 			return
 		}
 	} else {
-		err := r.host.Propose(x.id, x.state.Epoch, consensus.Command{ID: r.proposal(0, seq), Data: data})
+		err := r.host.Propose(x.id, x.state.Epoch, consensus.Command{ID: proposal(0, seq), Data: data})
 		if err == nil {
 			return
 		}
@@ -229,6 +229,7 @@ func (r *Router) Tick() {
 		return
 	}
 	for _, x := range r.order {
+		x.reads.pause = false
 		x.retry = x.retry || len(x.parked) > 0
 		r.repeatRounds(x)
 	}
