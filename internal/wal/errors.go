@@ -10,8 +10,9 @@ var (
 	// space back. A caller tries the same batch again or forgets it for good: should
 	// the process die first, the log may hold it.
 	ErrFull = errors.New("disk full")
-	// ErrFailed is returned by Write and Sync for ever after a write or a sync
-	// failed: what the disk holds is no longer known and the process must stop (W6).
+	// ErrFailed is returned by Write and Sync for ever after the disk failed a write,
+	// a sync or the making of a segment for another reason than want of space or file
+	// descriptors: what it holds is no longer known and the process must stop (W6).
 	ErrFailed = errors.New("log failed")
 	// ErrInvalid is returned by Write for a batch that can never be written: an
 	// entry at or below the released index, too far ahead, or a batch that is

@@ -59,16 +59,20 @@ func (l *Log) makeRoom(size int, ordinary bool) error {
 	l.mu.next = nil
 	l.mu.Unlock()
 	l.offset = segmentDataStart
-	if err := l.openNext(); errors.Is(err, ErrFailed) {
+	if err := l.openNext(); err != nil && !isScarce(err) {
 		return l.full(err)
 	}
 	return nil
 }
 
-// full says that space is missing, unless the reason is worse.
+// full says that space is missing, unless the reason is worse: a disk that cannot
+// write a new segment for any other reason will not get better by waiting.
 func (l *Log) full(err error) error {
 	if errors.Is(err, ErrFailed) {
 		return l.fail(fmt.Errorf("wal: %w", err))
+	}
+	if !isScarce(err) {
+		return l.fail(fmt.Errorf("wal: %w: %w", ErrFailed, err))
 	}
 	l.mu.Lock()
 	l.mu.stats.Full++

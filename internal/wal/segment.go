@@ -260,6 +260,13 @@ func (s *space) recycle(seg *segment) error {
 	return nil
 }
 
+// isNoSpace reports whether an error says that the disk is full.
 func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// isScarce reports whether an error says that something has run out that may come back:
+// space, or file descriptors.
+func isScarce(err error) bool {
+	return isNoSpace(err) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
