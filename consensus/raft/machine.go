@@ -146,9 +146,11 @@ func (m *Machine) restoreLog(entries []consensus.EntryInfo) error {
 		i := m.log.released + 1 + consensus.Index(k)
 		switch {
 		case e.Epoch < m.log.lastEpoch() || e.Epoch == 0:
-			return fmt.Errorf("%w: Log.Entries: epoch %d at index %d follows epoch %d", consensus.ErrInvalid, e.Epoch, i, m.log.lastEpoch())
+			return fmt.Errorf("%w: Log.Entries: epoch %d at index %d follows epoch %d",
+				consensus.ErrInvalid, e.Epoch, i, m.log.lastEpoch())
 		case e.Epoch > m.hard.Epoch:
-			return fmt.Errorf("%w: Log.Entries: epoch %d at index %d is above the hard state's %d", consensus.ErrInvalid, e.Epoch, i, m.hard.Epoch)
+			return fmt.Errorf("%w: Log.Entries: epoch %d at index %d is above the hard state's %d",
+				consensus.ErrInvalid, e.Epoch, i, m.hard.Epoch)
 		case e.Kind == consensus.EntryMembership:
 			c, err := decodeMembership(e.Data)
 			if err != nil {

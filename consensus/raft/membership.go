@@ -140,7 +140,8 @@ func (m *Machine) farewell() {
 	target := &m.inForce().Membership
 	for i := range m.peers {
 		p := &m.peers[i]
-		if p.flow == replicate && p.id != m.id && !slices.Contains(target.Voters, p.id) && !slices.Contains(target.Learners, p.id) {
+		stays := slices.Contains(target.Voters, p.id) || slices.Contains(target.Learners, p.id)
+		if p.flow == replicate && p.id != m.id && !stays {
 			m.sendCommit(p)
 		}
 	}

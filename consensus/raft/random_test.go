@@ -325,9 +325,25 @@ func (c *chaos) heal() {
 			c.answers(h)
 		}
 		c.checkEnds()
+		c.restartIdle(l)
 		return
 	}
 	c.fault("no progress after healing: %s", c.describe())
+}
+
+// restartIdle restarts everybody but the leader, with nothing more to decide: they
+// learn all of it again.
+func (c *chaos) restartIdle(l *host) {
+	for _, h := range c.hosts {
+		if h != l {
+			c.crash(h, len(h.writes), 0)
+			c.start(h)
+		}
+	}
+	c.settle(40)
+	if c.leader() != nil {
+		c.checkCaughtUp()
+	}
 }
 
 // checkCaughtUp: every member of the final configuration has everything.

@@ -182,7 +182,7 @@ func (m *Machine) skipDecided(msg *consensus.Message) (consensus.Index, []consen
 	if msg.Index >= m.commit {
 		return msg.Index, msg.Entries
 	}
-	k := min(int(m.commit-msg.Index), len(msg.Entries))
+	k := min(m.commit-msg.Index, consensus.Index(len(msg.Entries)))
 	return m.commit, msg.Entries[k:]
 }
 

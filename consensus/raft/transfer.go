@@ -24,8 +24,8 @@ func (m *Machine) proposeTransfer(to consensus.ReplicaID) error {
 	return nil
 }
 
-// successor is the voter of the target with the most of the log, zero if there is none. Those
-// heard from lately come first, then low ids.
+// successor is the voter of the target with the most of the log, zero if there is
+// none. Those heard from lately come first, then low ids.
 func (m *Machine) successor() consensus.ReplicaID {
 	var best *peer
 	for i := range m.peers {
