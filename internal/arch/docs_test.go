@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"go/ast"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,8 +16,16 @@ const root = "../.."
 var (
 	codePath = regexp.MustCompile("`([a-z0-9_/.-]+\\.go)`")
 	link     = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	// A dotted name, or one with a capital inside.
+	codeName = regexp.MustCompile("`(?:[a-zA-Z]+\\.)*([a-zA-Z]+)(?:\\([^`]*)?`")
+	hump     = regexp.MustCompile(`[a-z][A-Z]`)
 	adrFile  = regexp.MustCompile(`^\d{4}-[a-z0-9-]+\.md$`)
 )
+
+// notOurs are names in the same form that belong to others.
+var notOurs = map[string]bool{
+	"`vfs.FS`": true, "`vfs.NewCrashableMem`": true, "`CrashClone`": true, "`TimeToLive`": true,
+}
 
 func readText(t *testing.T, name string) string {
 	t.Helper()
@@ -53,6 +62,55 @@ func TestStyleQuotesCode(t *testing.T) {
 	}
 	if examples < 10 {
 		t.Errorf("STYLE.md has %d examples: each rule has one from our own code", examples)
+	}
+}
+
+// declared is every name that the module's production code declares.
+func declared(tr *tree) map[string]bool {
+	names := make(map[string]bool)
+	for _, f := range tr.production() {
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				names[n.Name.Name] = true
+			case *ast.TypeSpec:
+				names[n.Name.Name] = true
+			case *ast.ValueSpec:
+				for _, name := range n.Names {
+					names[name.Name] = true
+				}
+			case *ast.Field:
+				for _, name := range n.Names {
+					names[name.Name] = true
+				}
+			}
+			return true
+		})
+	}
+	return names
+}
+
+// TestDocumentsNameCode: a name like `router.Submit` or `Host.Propose` in the documents
+// is one that the code declares.
+func TestDocumentsNameCode(t *testing.T) {
+	names := declared(load(t))
+	for _, pattern := range []string{"ARCHITECTURE.md", "docs/glossary.md", "docs/adr/*.md"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range codeName.FindAllStringSubmatch(string(text), -1) {
+				dotted, file := strings.Contains(m[0], "."), m[1] == "go"
+				if !file && (dotted || hump.MatchString(m[1])) && !names[m[1]] && !notOurs[m[0]] {
+					t.Errorf("%s speaks of %s, which nothing declares any more: tell it as it is now", filepath.ToSlash(name), m[0])
+				}
+			}
+		}
 	}
 }
 
