@@ -262,7 +262,7 @@ func TestReflection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	//nolint:staticcheck // v1alpha is deprecated, and what tools in use still speak
+	//lint:ignore SA1019 v1alpha is deprecated, and what tools in use still speak
 	list1alpha := &grpc_reflection_v1alpha.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1alpha.ServerReflectionRequest_ListServices{}}
 	alpha.Send(list1alpha)
 	if _, err := alpha.Recv(); err != nil {

@@ -25,7 +25,6 @@ type ApplyJob struct {
 	entries []consensus.Entry
 	read    *consensus.Span // entries are to be read from the log first
 	install *stagedInstall
-	bytes   int
 
 	leases []LeaseChange
 	err    error
