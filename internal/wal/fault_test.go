@@ -18,6 +18,33 @@ import (
 
 var errDisk = errors.New("input/output error")
 
+// Goal: a disk that cannot take a new segment, for another reason than its size, ends
+// the log: waiting for space would wait for ever. Method: fail every operation on
+// a segment that is being made.
+func TestAllocationErrorIsFinal(t *testing.T) {
+	armed := false
+	fs := &faultFS{FS: vfs.NewMem(), before: func(op *fileOp) error {
+		if armed && op.mutates() && strings.HasSuffix(op.name, ".tmp") {
+			return errDisk
+		}
+		return nil
+	}}
+	l, err := openTiny(fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	armed = true
+	var b Batch
+	for i := consensus.Index(1); i <= 100 && err == nil; i++ {
+		b.Append(1, []Entry{command(i, 1, strings.Repeat("x", 3000))})
+		err = errors.Join(l.Write(&b), l.Sync())
+		b.Reset()
+	}
+	if !errors.Is(err, ErrFailed) || !errors.Is(err, errDisk) || errors.Is(err, ErrFull) {
+		t.Fatalf("an allocation that fails: %v", err)
+	}
+}
+
 // Goal: after a failed sync nothing is ever acknowledged again, also when the disk
 // says that it is well (fsyncgate). Method: fail sync k, for the first ten k.
 func TestSyncErrorIsFinal(t *testing.T) {
