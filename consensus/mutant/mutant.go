@@ -65,7 +65,6 @@ const (
 	RouterReadUnconfirmed    Name = "router-read-unconfirmed"
 	RouterReadJoinRound      Name = "router-read-join-round"
 	RouterRenewUnconfirmed   Name = "router-renew-unconfirmed"
-	RouterReuseNumbers       Name = "router-reuse-numbers"
 )
 
 // Mutant describes one seeded bug.
@@ -106,5 +105,4 @@ var Table = []Mutant{
 	{RouterReadUnconfirmed, "a follower answers linearizable reads without asking the leader"},
 	{RouterReadJoinRound, "a read joins a barrier round that was asked for before it arrived"},
 	{RouterRenewUnconfirmed, "a lease is renewed without confirming the leadership first"},
-	{RouterReuseNumbers, "read rounds are numbered from one again after a restart, and late answers meet new rounds"},
 }

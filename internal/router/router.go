@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
-	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
 )
@@ -100,14 +99,10 @@ func New(cfg Config) *Router {
 	cfg.Limits.setDefaults()
 	// Rounds and calls are numbered like requests: what was asked before a restart
 	// may be answered after it, and must not answer something else.
-	first := cfg.FirstSeq
-	if mutant.On(mutant.RouterReuseNumbers) {
-		first = 0
-	}
 	return &Router{
 		cfg: cfg, host: cfg.Host, routes: make(map[shard.ID]*route),
 		nodes: []shard.NodeID{cfg.Node}, nodeIndex: map[shard.NodeID]int{cfg.Node: 0},
-		nextSeq: cfg.FirstSeq, nextRead: first, calls: newCallTable(first),
+		nextSeq: cfg.FirstSeq, nextRead: cfg.FirstSeq, calls: newCallTable(cfg.FirstSeq),
 	}
 }
 
