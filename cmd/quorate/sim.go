@@ -48,7 +48,7 @@ epoch, commit index, what, and the details.`,
 		{name: "nodes", kind: natural, preset: "0", note: "nodes (default 3 or 5, by seed)"},
 		{name: "shards", kind: natural, preset: "0", note: "shards (default 8)"},
 		{name: "hours", preset: "0", note: "virtual time under faults (default 10 seconds)"},
-		{name: "fault", note: "inject only this kind of fault"},
+		{name: "fault", note: "inject only this kind of fault, or several with commas"},
 		{name: "mutant", note: "switch a seeded bug on, in a binary built with -tags mutants"},
 	} {
 		flags[spec.name] = addDevFlag(cmd.Flags(), &spec)
@@ -95,7 +95,7 @@ func newSimRun(flags map[string]*flagValue) (*simRun, error) {
 		return nil, usagef("--shards is %d: at most 1000 make sense", s.options.Shards)
 	case s.trace && len(s.seeds) > 1:
 		return nil, usagef("--trace shows one run: leave --seeds out")
-	case s.options.Only != "" && !sim.KnowsFault(s.options.Only):
+	case s.options.Only != "" && !sim.KnowsFaults(s.options.Only):
 		return nil, usagef("--fault: there is no %q; there are: %s", s.options.Only, sim.FaultNames())
 	}
 	return s, nil

@@ -121,13 +121,18 @@ func (f *shardFacts) checkBlind(s *Sim) {
 // find that out.
 func relevant(ops []blindOp) []blindOp {
 	seen := make(map[string]bool)
-	for i := range ops {
-		if op := &ops[i]; op.known {
-			seen[op.seen] = true
-			if op.kind == blindSwap && op.swapped {
+	for again := true; again; {
+		before := len(seen)
+		for i := range ops {
+			op := &ops[i]
+			if op.known {
+				seen[op.seen] = true
+			}
+			if op.kind == blindSwap && (op.known && op.swapped || !op.known && seen[op.value]) {
 				seen[op.expect] = true
 			}
 		}
+		again = len(seen) > before
 	}
 	kept := make([]blindOp, 0, len(ops))
 	for i := range ops {

@@ -34,6 +34,9 @@ func (c *checkers) leaving(n *simNode, m *consensus.Message) {
 	case m.Kind == raft.KindAppend:
 		for i := range m.Entries {
 			e := &m.Entries[i]
+			if e.Epoch > m.Epoch {
+				c.s.violate("filled", "shard %d replica %v sends entry %d of epoch %d in a message of epoch %d", facts.id, m.From, e.Index, e.Epoch, m.Epoch)
+			}
 			if fact, ok := facts.entries[entryKey{e.Index, e.Epoch}]; !ok || fact.hash != entryHash(e) {
 				c.s.violate("filled", "shard %d replica %v sends entry %d of epoch %d, which nobody appended so", facts.id, m.From, e.Index, e.Epoch)
 			}

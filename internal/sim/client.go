@@ -34,7 +34,8 @@ type client struct {
 	op      *operation // under way; nil: thinking
 	counter int
 	stopped bool
-	next    func() // what to do after an operation and a pause
+	next    func()               // what to do after an operation and a pause
+	pause   func() time.Duration // that pause; nil: the run's think time
 }
 
 // operation is one request of a client.
@@ -180,6 +181,10 @@ func (c *client) end(op *operation, a *answer) {
 	if a.err != nil && a.result == nil && a.applied == 0 && c.rng.IntN(3) > 0 {
 		c.node = s.nodes[c.rng.IntN(len(s.nodes))]
 	}
+	if c.pause != nil {
+		c.think(c.pause())
+		return
+	}
 	c.think(s.between(0, 2*s.opts.swarm.think))
 }
 
@@ -208,7 +213,7 @@ func (s *Sim) startClients() {
 	}
 	for i := range leaseHolders {
 		h := &holder{client: s.newClient(fmt.Sprintf("l%d", i), i)}
-		h.next = h.act
+		h.next, h.pause = h.act, h.rest
 		h.think(s.between(0, time.Second))
 	}
 	for _, id := range s.shardIDs() {

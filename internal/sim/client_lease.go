@@ -9,7 +9,7 @@ import (
 )
 
 // leaseHolders is the number of clients that do nothing but hold leases.
-const leaseHolders = 4
+const leaseHolders = 6
 
 // holder grants a lease, attaches a key to it, renews it for a while, and revokes
 // or abandons it.
@@ -32,6 +32,12 @@ func (h *holder) act() {
 		h.abandon()
 		h.think(h.s.between(0, time.Second))
 	}
+}
+
+// rest is the time between two renewals: a third of the TTL, more or less.
+func (h *holder) rest() time.Duration {
+	ttl := time.Duration(h.s.opts.swarm.leaseTTL) * time.Second
+	return h.s.between(ttl/12, ttl*5/12)
 }
 
 func (h *holder) abandon() {

@@ -4,7 +4,8 @@
 //
 // A run is a function of (seed, options, program): events happen in the order of
 // their virtual time, ties in the order of scheduling, and chance comes from the
-// seed alone. `quorate sim --seed N --trace` shows any run again, event by event.
+// seed alone. `quorate sim --seed N --trace` shows any run again, event by event;
+// TestReplay proves it.
 //
 // # What is production code and what is not
 //
@@ -14,18 +15,46 @@
 //	virtual      clock, random source, network links, disk, goroutine scheduling:
 //	             log, apply and snapshot work become events with a delay
 //
+// # A run
+//
+// Options.setDefaults draws the run's own mix ("swarm"): which faults and how often,
+// how slow and lossy the links, how small caches and logs. Workers read and write,
+// holders keep leases, watches follow ranges from node to node while the nemesis
+// strikes; then heal ends all faults and demands that everything comes back within a
+// bound. A run counts only with OperationsMin operations and FaultsMin faults.
+//
 // # Checkers
 //
-// After every step of a machine (check_machine.go): election safety, log matching,
-// leader completeness, agreement, hard state never regresses, an epoch is durable
-// before it is used, decided entries are durable at a quorum. After every applied
-// entry (check_apply.go): result and state hashes equal at equal index, revisions
-// strictly increasing. At quiescent cuts and at the end (check_history.go,
-// check_watch.go, check_lease.go): linearizability, once blind to revisions by
-// porcupine and once by the revisions themselves, nothing acknowledged lost,
-// watches ordered, unique, complete and resumable, leases neither early nor late,
-// and progress within a bound after healing.
+// Every entry is applied once, when it is decided, to an oracle: a store of the
+// shard's own, without faults, that keeps a view of every index. Whatever is seen
+// anywhere is compared with the oracle at the same index.
+//
+//	S1  election-safety, log-matching, leader-completeness, agreement, learn-order:
+//	    after every step of a machine (check_machine.go)
+//	S2  hard-state, durability: a restart finds what the disk had confirmed
+//	S3  own-epoch, vote-durable, acknowledged-durable, filled: nothing leaves a node
+//	    that a crash could take back (check_leaving.go)
+//	S4  quorum-durable: nothing is decided before a quorum of disks has it
+//	S5  result-hash, response, state-hash: every replica does the same (check.go)
+//	S6  at-most-once, refused, revision: each request once, a refused one never
+//	S7  real-time, stale-read, read: by indexes and revisions (check_history.go)
+//	S8  linearizability: blind to them, by porcupine, key by key
+//	S9  watch, watch-progress: ordered, unique, complete, resumable (client_watch.go)
+//	S10 lease-early, lease-renewal, lease-late (check_lease.go)
+//	S11 progress: leaders, members, puts, convergence and watches within a bound of
+//	    the last fault (heal.go); restart: a node always comes back
 //
 // A checker that fails names itself, the virtual time, and the command that runs
 // the seed again.
+//
+// # The trace
+//
+// One line per event, in fixed columns:
+//
+//	time in s    who  shard role   epoch commit what       details
+//	    9.022833 n4   s5  follower  e4    c117   send       pre-vote-reply to n3 ...
+//
+// who is a node (n), a worker (c), a lease holder (l), a watch (w), the operator
+// (op), the network (net) or the run itself (sim); s0 is no shard, and columns that
+// do not apply hold a dash or zero.
 package sim

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -40,11 +41,13 @@ const (
 	faultKinds
 )
 
-// faults names each kind and says what it does.
-var faults = [faultKinds]struct {
+// fault is what a kind is called and does.
+type fault struct {
 	name string
 	do   func(*nemesis) bool // false: it made no sense now
-}{
+}
+
+var faults = [faultKinds]fault{
 	faultCrashOne:       {"crash one", func(x *nemesis) bool { return x.crash(1) }},
 	faultCrashMinority:  {"crash minority", func(x *nemesis) bool { return x.crash((len(x.s.nodes) - 1) / 2) }},
 	faultCrashMajority:  {"crash majority", func(x *nemesis) bool { return x.crash(len(x.s.nodes)/2 + 1) }},
@@ -81,14 +84,14 @@ func FaultNames() string {
 	return strings.Join(names, ", ")
 }
 
-// KnowsFault reports whether there is a fault of that name.
-func KnowsFault(name string) bool {
-	for _, f := range faults {
-		if f.name == name {
-			return true
+// KnowsFaults reports whether there are faults of all these names, which commas part.
+func KnowsFaults(list string) bool {
+	for name := range strings.SplitSeq(list, ",") {
+		if !slices.ContainsFunc(faults[:], func(f fault) bool { return f.name == name }) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // nemesis draws faults, as often and of the kinds that the run's swarm says.

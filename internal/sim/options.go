@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -17,7 +19,7 @@ type Options struct {
 	Clients  int           // 20 when zero
 	Trace    io.Writer     // one line per event; nil: none
 	Calm     bool          // no faults at all
-	Only     string        // the one fault to inject, by name; "": the seed's mix
+	Only     string        // the faults to inject, by name, comma between; "": the seed's mix
 
 	swarm swarm
 }
@@ -92,7 +94,7 @@ func (o *Options) setDefaults() {
 func (o *Options) choose() {
 	w := &o.swarm
 	for i := range w.weights {
-		if o.Calm || o.Only != "" && o.Only != faults[i].name {
+		if o.Calm || o.Only != "" && !slices.Contains(strings.Split(o.Only, ","), faults[i].name) {
 			w.weights[i] = 0
 		} else if o.Only != "" {
 			w.weights[i] = 1

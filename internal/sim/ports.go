@@ -38,6 +38,7 @@ func (n *simNode) writeLog() {
 			}
 			// A full disk waits: nothing is torn, nothing acknowledged.
 			n.s.report.count("error log: " + rootText(err))
+			n.s.trace.line(n.s.now, n.name(), "log", "%v", err)
 			n.appends = append(slices.Clone(taken[i:]), n.appends...)
 			taken, n.retry = taken[:i], true
 			break
