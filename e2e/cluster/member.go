@@ -83,12 +83,12 @@ func (m *Member) WaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	client := &http.Client{Timeout: probeTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	last := errors.New("not probed")
 	for {
 		if m.Exited() {
 			return fmt.Errorf("%s ended before it was ready: %w", m.Name, m.ExitError())
 		}
-		if last = probe(ctx, client, m.ClientURL()+"/readyz"); last == nil {
+		last := probe(ctx, client, m.ClientURL()+"/readyz")
+		if last == nil {
 			return nil
 		}
 		if err := sleepOrDone(ctx, pollInterval); err != nil {
