@@ -69,7 +69,7 @@ func (l *Log) makeRoom(size int, ordinary bool) error {
 // write a new segment for any other reason will not get better by waiting.
 func (l *Log) full(err error) error {
 	if errors.Is(err, ErrFailed) {
-		return l.fail(fmt.Errorf("wal: %w: %w", ErrFailed, err))
+		return l.fail(fmt.Errorf("wal: %w", err))
 	}
 	if !isScarce(err) {
 		return l.fail(fmt.Errorf("wal: %w: %w", ErrFailed, err))
