@@ -73,6 +73,29 @@ func FuzzRequestDecoders(f *testing.F) {
 	})
 }
 
+// FuzzUnimplemented sends arbitrary bytes to the methods without a target of their own:
+// none of them answers, whatever it is asked.
+func FuzzUnimplemented(f *testing.F) {
+	r := newRig(f)
+	var methods []etcdMethod
+	for _, m := range etcdMethods(f) {
+		if status.Code(r.call(context.Background(), m, nil)) == codes.Unimplemented {
+			methods = append(methods, m)
+		}
+	}
+	for i := range methods {
+		f.Add(uint8(i), []byte{0x0a, 1, 'x', 0x10, 1})
+	}
+	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
+		m := methods[int(which)%len(methods)]
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if code := status.Code(r.call(ctx, m, data)); code != codes.Unimplemented && code != codes.Internal {
+			t.Fatalf("%s with % x: %v", m.full, data, code)
+		}
+	})
+}
+
 // decoderOf names the decoder of ours that a method uses.
 var decoderOf = map[string]string{
 	"KV/Range": "Range", "KV/RangeStream": "Range", "KV/Put": "Put", "KV/DeleteRange": "DeleteRange",

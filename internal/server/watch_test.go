@@ -381,6 +381,30 @@ func TestStopEndsStreams(t *testing.T) {
 	}
 }
 
+// A call that does not end by itself is cut off when Stop's patience is over.
+func TestStopCutsStuckCalls(t *testing.T) {
+	r := newRig(t)
+	stall := make(chan struct{})
+	r.k.stall.Store(&stall)
+	defer close(stall)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.kv.Put(context.Background(), &pb.PutRequest{Key: bs("a")})
+		ended <- err
+	}()
+	m := r.server.metrics.rpc.method(pb.KV_Put_FullMethodName)
+	waitFor(t, func() bool { return m.started.Load() == 1 })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	r.server.Stop(ctx)
+	if err := <-ended; status.Code(err) != codes.Unavailable {
+		t.Errorf("put = %v", err)
+	}
+	if n := m.handled[codes.Canceled].Load(); n != 1 {
+		t.Errorf("Stop returned while a handler runs: %d ended", n)
+	}
+}
+
 // A client that has said all it wants may still listen.
 func TestWatchAfterCloseSend(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
