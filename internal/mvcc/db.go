@@ -1,6 +1,7 @@
 package mvcc
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -110,14 +111,19 @@ func (db *DB) Head() Head {
 }
 
 // Replace runs install, which replaces everything below the prefix, and takes up
-// the new state. Views that were open meanwhile answer ErrReplaced (M9); watchers
-// go on from where they are. The writing goroutine calls it.
+// the state that it leaves, which is the old one if it fails. Views that were open
+// meanwhile answer ErrReplaced (M9); watchers go on from where they are. The writing
+// goroutine calls it.
 func (db *DB) Replace(install func() error) error {
 	db.generation.Add(1)
 	err := install()
 	db.generation.Add(1)
 	if err != nil {
-		return fmt.Errorf("mvcc: replace state: %w", err)
+		err = fmt.Errorf("mvcc: replace state: %w", err)
 	}
-	return db.load()
+	return errors.Join(err, db.load())
 }
+
+// replacing reports whether the state is being replaced right now. When it is, load
+// is still to come, and wakes every watcher.
+func (db *DB) replacing() bool { return db.generation.Load()%2 == 1 }

@@ -125,7 +125,7 @@ func (db *DB) Progress(watchers ...*Watcher) (rev int64, ok bool) {
 	defer db.mu.Unlock()
 	head := db.mu.head.Revision
 	for _, w := range watchers {
-		if w.behind || len(w.pending) > 0 || w.err != nil || w.start > head {
+		if w.behind || len(w.pending) > 0 || w.taken != nil || w.err != nil || w.start > head {
 			return 0, false
 		}
 	}

@@ -105,7 +105,11 @@ func (r *watchRig) step() {
 	case 6:
 		r.compact()
 	case 7:
-		if err := r.db.Replace(func() error { return nil }); err != nil {
+		var fail error
+		if rapid.Bool().Draw(r.t, "fail") {
+			fail = errors.New("install failed")
+		}
+		if err := r.db.Replace(func() error { return fail }); !errors.Is(err, fail) {
 			r.t.Fatal(err)
 		}
 	default:

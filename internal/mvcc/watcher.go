@@ -33,6 +33,9 @@ type Watcher struct {
 	pos     stamp // behind: the first change not yet looked at
 	woken   bool  // wake was called since the last Next
 	err     error // the watcher has ended
+	// taken was taken from the sources above, but could not be completed because the
+	// state was being replaced. It comes first.
+	taken *WatchBatch
 }
 
 // WatchBatch is what Next returns.
@@ -119,7 +122,7 @@ func (w *Watcher) Close() {
 }
 
 func (w *Watcher) end(err error) {
-	w.err, w.pending = err, nil
+	w.err, w.pending, w.taken = err, nil, nil
 	w.db.mu.hub.remove(w)
 }
 
@@ -134,6 +137,12 @@ func (w *Watcher) Next(limit int) (WatchBatch, error) {
 	case w.err != nil:
 		defer w.db.mu.Unlock()
 		return WatchBatch{}, w.err
+	case w.taken != nil:
+		batch := *w.taken
+		w.taken = nil
+		batch.More = w.behind || len(w.pending) > 0
+		w.db.mu.Unlock()
+		return w.complete(batch)
 	case len(w.pending) > 0:
 		batch := w.takePending(limit)
 		w.db.mu.Unlock()
@@ -204,7 +213,8 @@ func (w *Watcher) takeRecent(recent []*Event, limit int) WatchBatch {
 	return b
 }
 
-// complete adds what the request asked for beside the bare events.
+// complete adds what the request asked for beside the bare events. If the state is
+// replaced meanwhile, the batch waits for the next call.
 func (w *Watcher) complete(b WatchBatch) (WatchBatch, error) {
 	if n := len(b.Events); n > 0 {
 		b.Revision = b.Events[n-1].KV.ModRevision
@@ -212,26 +222,43 @@ func (w *Watcher) complete(b WatchBatch) (WatchBatch, error) {
 	if !w.prevKV {
 		return b, nil
 	}
+	err := w.addPrev(b.Events)
+	if errors.Is(err, ErrReplaced) {
+		w.db.mu.Lock()
+		w.taken = &b
+		w.db.mu.Unlock()
+		return w.later(), nil
+	}
+	return b, err
+}
+
+// later is the empty answer of a watcher that met a replacement: load wakes it when
+// that is still under way.
+func (w *Watcher) later() WatchBatch { return WatchBatch{More: !w.db.replacing()} }
+
+// addPrev replaces events by copies with the version before, where that is not at
+// hand or no longer to be shown.
+func (w *Watcher) addPrev(events []*Event) error {
 	var view *View
 	compacted := w.db.Head().Compacted
-	for i, e := range b.Events {
+	for i, e := range events {
 		if e.prevKnown && (e.Prev == nil || e.KV.ModRevision-1 >= compacted) {
 			continue
 		}
 		if view == nil {
 			var err error
 			if view, err = w.db.View(); err != nil {
-				return b, err
+				return err
 			}
 			defer view.Close()
 		}
 		full, err := view.withPrev(e)
 		if err != nil {
-			return b, err
+			return err
 		}
-		b.Events[i] = full
+		events[i] = full
 	}
-	return b, nil
+	return nil
 }
 
 // withPrev returns a copy of e with the version before its revision, or without one
@@ -257,7 +284,7 @@ func (v *View) withPrev(e *Event) (*Event, error) {
 func (w *Watcher) catchUpFromIndex(limit int, upto int64) (WatchBatch, error) {
 	view, err := w.db.View()
 	if errors.Is(err, ErrReplaced) {
-		return WatchBatch{More: true}, nil
+		return w.later(), nil
 	}
 	if err != nil {
 		return WatchBatch{}, err
@@ -269,7 +296,7 @@ func (w *Watcher) catchUpFromIndex(limit int, upto int64) (WatchBatch, error) {
 	step := indexStep{w: w, view: view, limit: limit, upto: upto, pos: w.pos}
 	if err := view.fence(step.run()); err != nil {
 		if errors.Is(err, ErrReplaced) {
-			return WatchBatch{More: true}, nil
+			return w.later(), nil
 		}
 		return WatchBatch{}, fmt.Errorf("mvcc: catch up from revision %d: %w", w.pos.rev, err)
 	}
