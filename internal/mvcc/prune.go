@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/engine"
 )
 
@@ -94,6 +95,9 @@ func (p *pruneStep) run() error {
 	last := p.next
 	if last.rev >= p.compacted {
 		last = stamp{rev: p.compacted}
+		if mutant.On("mvcc-prune-at-compacted") {
+			last.rev++
+		}
 	}
 	if p.from.less(last) {
 		if err := p.batch.DeleteRange(keys.event(nil, p.from), keys.event(nil, last)); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/engine"
 )
 
@@ -64,7 +65,7 @@ const (
 
 // offer queues an event for a live watcher and reports whether to wake it.
 func (w *Watcher) offer(e *Event) bool {
-	if w.behind || e.KV.ModRevision < w.next || !w.wants(e) {
+	if w.behind && !mutant.On("mvcc-watch-join-twice") || e.KV.ModRevision < w.next || !w.wants(e) {
 		return false
 	}
 	n := len(w.pending)
@@ -189,6 +190,9 @@ func (w *Watcher) catchUp(limit int) (WatchBatch, error) {
 	batch := w.takeRecent(recent, limit)
 	if !batch.More {
 		w.behind, w.next = false, max(head.Revision+1, w.pos.rev)
+		if mutant.On("mvcc-watch-join-gap") {
+			w.next++
+		}
 	}
 	db.mu.Unlock()
 	return w.complete(batch)

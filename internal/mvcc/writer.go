@@ -7,6 +7,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/engine"
 )
 
@@ -343,6 +344,9 @@ func (w *Writer) Commit() error {
 		return err
 	}
 	for _, c := range w.touched {
+		if c.tombstone && mutant.On("mvcc-cache-keeps-deleted") {
+			continue
+		}
 		w.valueBuf = appendCached(w.valueBuf[:0], &c.version)
 		w.db.opts.Cache.put(w.r.salt, c.Key, w.valueBuf)
 	}
