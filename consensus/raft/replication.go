@@ -36,16 +36,11 @@ func (m *Machine) proposeCommands(commands []consensus.Command) error {
 
 // appendOwn adds an entry of the own epoch behind the log.
 func (m *Machine) appendOwn(kind consensus.EntryKind, data []byte, id consensus.ProposalID) {
-	m.appendEntry(consensus.Entry{
+	m.queue.entries = append(m.queue.entries, consensus.Entry{
 		Index: m.log.last + 1, Epoch: m.hard.Epoch, Orig: m.hard.Epoch, Kind: kind, Data: data,
 	})
+	m.log.append(m.hard.Epoch, len(data))
 	m.lead.ids.push(id)
-}
-
-// appendEntry adds an entry behind the log and hands it to the driver.
-func (m *Machine) appendEntry(e consensus.Entry) {
-	m.log.append(e.Epoch, len(e.Data))
-	m.queue.entries = append(m.queue.entries, e)
 }
 
 // acked is how far a voter has the leader's log on disk.
@@ -199,15 +194,18 @@ func (m *Machine) epochBefore(msg *consensus.Message, prev consensus.Index) cons
 // are here already may be followed by others that a later message brought first
 // (§5.3, step 3 of AppendEntries).
 func (m *Machine) accept(prev consensus.Index, entries []consensus.Entry) {
-	for k := range entries {
-		e := &entries[k]
-		if e.Index <= m.log.last {
-			if m.log.epochAt(e.Index) == e.Epoch {
-				continue
-			}
-			m.truncate(e.Index)
+	fresh := 0
+	for fresh < len(entries) && entries[fresh].Index <= m.log.last {
+		if m.log.epochAt(entries[fresh].Index) != entries[fresh].Epoch {
+			m.truncate(entries[fresh].Index)
+			break
 		}
-		m.appendEntry(*e)
+		fresh++
+	}
+	m.queue.entries = append(m.queue.entries, entries[fresh:]...)
+	for k := fresh; k < len(entries); k++ {
+		e := &entries[k]
+		m.log.append(e.Epoch, len(e.Data))
 		if e.Kind == consensus.EntryMembership {
 			m.adopt(e)
 		}

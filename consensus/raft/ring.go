@@ -1,11 +1,13 @@
 package raft
 
 // ring is a queue with access by position. It grows by doubling, so a queue in a
-// steady state allocates nothing, and gives memory back when it is mostly empty.
+// steady state allocates nothing, also one that fills and empties in turns. It gives
+// memory back when it was mostly empty all the time between two pops.
 type ring[T any] struct {
 	buf  []T // its length is zero or a power of two
 	head int // position of the first element in buf
 	n    int // number of elements
+	peak int // largest n since the last pop
 }
 
 const (
@@ -23,6 +25,7 @@ func (r *ring[T]) push(v T) {
 		r.resize(max(ringMin, 2*r.n))
 	}
 	r.n++
+	r.peak = max(r.peak, r.n)
 	*r.at(r.n - 1) = v
 }
 
@@ -45,9 +48,14 @@ func (r *ring[T]) popBack(k int) {
 }
 
 func (r *ring[T]) shrink() {
-	for len(r.buf) > ringShrink && r.n < len(r.buf)/8 {
-		r.resize(len(r.buf) / 4)
+	length := len(r.buf)
+	for length > ringShrink && r.peak < length/8 {
+		length /= 4
 	}
+	if length < len(r.buf) {
+		r.resize(length)
+	}
+	r.peak = r.n
 }
 
 func (r *ring[T]) clear() { r.popFront(r.n) }
