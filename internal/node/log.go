@@ -17,6 +17,8 @@ type logWriter struct {
 	n     *Node
 	log   *wal.Log
 	reads chan *shard.LogRead
+	// starved holds one token when the log wants a spare segment.
+	starved chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -45,7 +47,7 @@ const logReaders = 2
 
 func newLogWriter(n *Node, log *wal.Log) *logWriter {
 	// The host bounds the reads per replica; the channel holds them all.
-	w := &logWriter{n: n, log: log, reads: make(chan *shard.LogRead, 1024)}
+	w := &logWriter{n: n, log: log, reads: make(chan *shard.LogRead, 1024), starved: make(chan struct{}, 1)}
 	w.mu.more.L = &w.mu
 	return w
 }
@@ -92,8 +94,14 @@ func (w *logWriter) run() {
 
 func (w *logWriter) write(taken []logAppend) error {
 	for i := range taken {
-		if err := w.writeOne(taken[i].batch); err != nil {
+		if err := w.writeOne(taken[i:]); err != nil {
 			return err
+		}
+	}
+	if w.log.Starved() {
+		select {
+		case w.starved <- struct{}{}:
+		default: // somebody is at it
 		}
 	}
 	if w.unwatched >= watchDiskBytes {
@@ -110,9 +118,11 @@ func (w *logWriter) write(taken []logAppend) error {
 // written is not acknowledged.
 var errStopping = errors.New("node is stopping")
 
-// writeOne waits while the disk is full: nothing is torn, nothing acknowledged,
-// and the node's peers go on without it.
-func (w *logWriter) writeOne(b *wal.Batch) error {
+// writeOne writes the first of what waits. It waits itself while the disk is full:
+// nothing is torn, nothing acknowledged, and the node's peers go on without it.
+// What a batch behind the first one releases is released at once then.
+func (w *logWriter) writeOne(waiting []logAppend) error {
+	b := waiting[0].batch
 	for {
 		w.unwatched += b.Size()
 		err := w.log.Write(b)
@@ -120,10 +130,42 @@ func (w *logWriter) writeOne(b *wal.Batch) error {
 			return err
 		}
 		w.n.setDiskFull(err)
+		if err := w.log.Relieve(w.allWaiting(waiting)...); err != nil && !errors.Is(err, wal.ErrFull) {
+			return err
+		}
 		select {
 		case <-w.n.stopLoop:
 			return errStopping
 		case <-time.After(logFullRetry):
+		}
+	}
+}
+
+// allWaiting is every batch that is not written yet.
+func (w *logWriter) allWaiting(taken []logAppend) []*wal.Batch {
+	var batches []*wal.Batch
+	for i := range taken {
+		batches = append(batches, taken[i].batch)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.mu.pending {
+		batches = append(batches, w.mu.pending[i].batch)
+	}
+	return batches
+}
+
+// maintain keeps a spare segment ready, so that the writer need not make one.
+func (w *logWriter) maintain() {
+	for {
+		select {
+		case <-w.n.ctx.Done():
+			return
+		case <-w.starved:
+		}
+		if err := w.log.Maintain(); err != nil && !errors.Is(err, wal.ErrFull) && !errors.Is(err, wal.ErrClosed) {
+			w.n.fail(fmt.Errorf("write-ahead log: %w", err))
+			return
 		}
 	}
 }

@@ -193,6 +193,7 @@ func firstSeq(boots uint64) uint64 { return boots << 36 }
 
 func (n *Node) run() {
 	n.start1(n.log.run)
+	n.start1(n.log.maintain)
 	for range logReaders {
 		n.start1(n.log.runReader)
 	}
