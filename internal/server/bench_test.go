@@ -55,8 +55,9 @@ func BenchmarkEncode(b *testing.B) {
 	if err := proto.Unmarshal(field(11, encodeEvent(event, false)), watchProto); err != nil {
 		b.Fatal(err)
 	}
+	m := &watchReply{header: benchHeader, id: 7}
 	benchBoth(b, "WatchEvent", func(c *codec) {
-		m := &watchReply{header: benchHeader, id: 7}
+		m.clear()
 		m.add(event.Wire(false, encodeEvent))
 		free(c.Marshal(m))
 	}, func() { free(fallback.Marshal(watchProto)) })

@@ -165,11 +165,15 @@ type txnDecoder struct {
 const (
 	partsFreeMax = 2048
 	partBytesMin = 24
+	// reserveBytesMin is the size of a txn from which it pays to count before reading.
+	reserveBytesMin = 1024
 )
 
 // txn reads a txn below which depth levels of messages may nest.
 func (d *txnDecoder) txn(r *store.TxnRequest, b []byte, depth int) error {
-	d.reserve(r, b)
+	if len(b) >= reserveBytesMin {
+		d.reserve(r, b)
+	}
 	w := wireReader{rest: b, depth: depth}
 	for !d.tooMany && w.next() {
 		switch w.field {

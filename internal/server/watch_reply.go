@@ -93,6 +93,7 @@ func (w *watchStream) sendBatch(each *watcher, batch *mvcc.WatchBatch) error {
 	}
 	limit := w.server.limits.messageBytesMax()
 	m := w.newEvents(each)
+	defer m.clear()
 	for i, e := range events {
 		data := e.Wire(each.prevKV, encodeEvent)
 		if len(m.events) > 0 && m.size()+sizeMessage(len(data)) >= limit {
@@ -117,8 +118,18 @@ func (w *watchStream) sendBatch(each *watcher, batch *mvcc.WatchBatch) error {
 	return w.send(m)
 }
 
+// newEvents returns the stream's one message for events. SendMsg encodes before it
+// returns, so that the message can be used again.
 func (w *watchStream) newEvents(each *watcher) *watchReply {
-	return &watchReply{header: w.header(0), id: each.id}
+	w.events.clear()
+	w.events = watchReply{header: w.header(0), id: each.id, events: w.events.events}
+	return &w.events
+}
+
+// clear lets go of the events, but not of the room for them.
+func (r *watchReply) clear() {
+	clear(r.events)
+	r.events, r.eventSize = r.events[:0], 0
 }
 
 // lastRevisionAt returns where the events of the last revision begin.

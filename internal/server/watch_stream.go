@@ -32,6 +32,7 @@ type watchStream struct {
 	nextID         int64
 	progressWanted bool // a progress request waits for the watchers to catch up
 	progressList   []*mvcc.Watcher
+	events         watchReply // the message under construction
 
 	mu struct {
 		sync.Mutex

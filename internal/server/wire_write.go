@@ -12,6 +12,11 @@ type wireWriter struct {
 }
 
 func (w *wireWriter) uvarint(v uint64) {
+	if v < 0x80 {
+		w.at--
+		w.buf[w.at] = byte(v)
+		return
+	}
 	w.at -= sizeUvarint(v)
 	b := w.buf[w.at:]
 	i := 0
