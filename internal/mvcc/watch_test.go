@@ -313,3 +313,79 @@ func (r *watchRig) checkComplete(x *watched) {
 		}
 	}
 }
+
+// Goal: a revision too large for one batch comes in several, marked Partial, whole
+// and in order; no watcher's queue holds all of it. Method: delete 25,000 keys at
+// once, before a live watcher and one that starts in the past.
+func TestHugeRevisionIsDeliveredInParts(t *testing.T) {
+	db, err := Open(engine.NewMemory(), []byte("p"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total = 25_000
+	w := db.Writer()
+	w.Begin()
+	for i := range total {
+		if _, err := w.Put(fmt.Appendf(nil, "k%06d", i), []byte("v"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.EndRevision(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	all := WatchRequest{Key: []byte("k"), End: []byte("l"), PrevKV: true}
+	live, err := db.Watch(all, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Begin()
+	n, err := w.DeleteRange(NewRange([]byte("k"), []byte("l")), func(*KeyValue) error { return nil })
+	if err != nil || n != total {
+		t.Fatalf("deleted %d %v", n, err)
+	}
+	if _, err := w.EndRevision(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(live.pending); n > 2*pendingEventsDefault {
+		t.Fatalf("%d events wait for the watcher", n)
+	}
+	all.Start = 3
+	past, err := db.Watch(all, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, w := range map[string]*Watcher{"live": live, "past": past} {
+		seen, parts := 0, 0
+		for more := true; more; {
+			b, err := w.Next(100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range b.Events {
+				if string(e.KV.Key) != fmt.Sprintf("k%06d", seen) || !e.Delete || e.KV.ModRevision != 3 || string(e.Prev.Value) != "v" {
+					t.Fatalf("%s: event %d is %q of %d", name, seen, e.KV.Key, e.KV.ModRevision)
+				}
+				seen++
+			}
+			if b.Partial != (len(b.Events) > 0 && seen < total) {
+				t.Fatalf("%s: partial %v behind %d events", name, b.Partial, seen)
+			}
+			if len(b.Events) > 0 {
+				parts++
+			}
+			if _, ok := db.Progress(w); ok != (seen == total && !b.More) {
+				t.Fatalf("%s: progress in the middle of a revision", name)
+			}
+			more = b.More
+		}
+		if seen != total || parts < 2 || parts > 4 {
+			t.Fatalf("%s: %d events in %d parts", name, seen, parts)
+		}
+	}
+}

@@ -74,7 +74,8 @@ func (s *Store) Apply(entries []Entry, want func(RequestID) bool, emit func(*Res
 		_ = apart.Set(s.keys.table(nil, tableApplied), s.valBuf)
 		_ = apart.Commit()
 	}
-	if err := w.Batch().Set(s.keys.table(s.keyBuf, tableApplied), s.valBuf); err != nil {
+	s.keyBuf = s.keys.table(s.keyBuf, tableApplied)
+	if err := w.Batch().Set(s.keyBuf, s.valBuf); err != nil {
 		return fmt.Errorf("apply shard %d: %w", s.shard, err)
 	}
 	if err := w.Commit(); err != nil {
@@ -94,7 +95,8 @@ func (s *Store) applyEntry(w *mvcc.Writer, e *Entry, applied *Applied, want func
 		return Result{}, fmt.Errorf("%w: %d after %d", ErrGap, e.Index, applied.Index)
 	}
 	r := Result{Index: e.Index}
-	h := resultHash{}
+	h := &s.hash
+	h.buf = h.buf[:0]
 	switch e.Kind {
 	case EntryCommand:
 		env, err := DecodeEnvelope(e.Data)
@@ -105,7 +107,8 @@ func (s *Store) applyEntry(w *mvcc.Writer, e *Entry, applied *Applied, want func
 			return r, fmt.Errorf("%w: for shard %d", ErrMalformed, env.Shard)
 		}
 		r.Request, r.Kind = env.Request, env.Kind
-		c := command{s: s, w: w, epoch: e.Epoch, want: want != nil && want(env.Request)}
+		c := &s.command
+		*c = command{s: s, w: w, epoch: e.Epoch, want: want != nil && want(env.Request)}
 		r.Response, err = c.run(env.Kind, env.Body)
 		code, ok := rejectionCode(err)
 		if !ok {

@@ -16,15 +16,24 @@ type command struct {
 	epoch uint64 // of the entry
 	want  bool   // build the response
 	lease int64  // granted or revoked, for Result.Lease
+	// putRequest is the request of a KindPut: the one kind that is common enough to
+	// spare an allocation.
+	putRequest PutRequest
 }
 
 func (c *command) run(kind Kind, body []byte) (any, error) {
 	d := decoder{b: body}
 	switch kind {
 	case KindPut:
-		var r PutRequest
-		d.put(&r)
-		return decoded(c, &d, kind, &r, c.put)
+		d.put(&c.putRequest)
+		if err := d.end("put"); err != nil {
+			return nil, err
+		}
+		resp, err := c.put(&c.putRequest)
+		if err != nil || resp == nil {
+			return nil, err
+		}
+		return resp, nil
 	case KindDeleteRange:
 		var r DeleteRangeRequest
 		d.deleteRange(&r)

@@ -27,7 +27,10 @@ type Store struct {
 	quota   int64 // bytes; less than zero: none
 	leases  map[int64]Lease
 
-	results []Result // of the Apply under way, reused
+	// The rest is scratch memory of Apply.
+	results []Result
+	command command
+	hash    resultHash
 	keyBuf  []byte
 	valBuf  []byte
 }
