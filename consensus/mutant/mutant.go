@@ -53,7 +53,6 @@ const (
 	ShardForgetHardState   Name = "shard-forget-hard-state"
 	ShardSendHeld          Name = "shard-send-held"
 	ShardReleaseUnflushed  Name = "shard-release-unflushed"
-	ShardFillUnchecked     Name = "shard-fill-unchecked"
 	ShardProposeAnyEpoch   Name = "shard-propose-any-epoch"
 	ShardLeaseKeepDeadline Name = "shard-lease-keep-deadline"
 )
@@ -97,7 +96,6 @@ var Table = []Mutant{
 	{ShardForgetHardState, "a restart takes the epoch from the last entry and forgets the vote: an epoch can be led twice"},
 	{ShardSendHeld, "messages that wait for the log leave at once"},
 	{ShardReleaseUnflushed, "the log is released up to what is applied, flushed or not"},
-	{ShardFillUnchecked, "a message is filled with whatever the log holds by then, entries above its epoch too"},
 	{ShardProposeAnyEpoch, "a proposal enters the log in any epoch, not only in the one it was handed in for"},
 	{ShardLeaseKeepDeadline, "a leader that returns goes on with the lease deadlines of its earlier leadership"},
 	{RouterRetryUnknown, "a write is handed in again as soon as the leader changes, whatever became of it"},

@@ -283,8 +283,7 @@ func (r *Replica) send(m *consensus.Message) {
 
 // fillable keeps H5: the log may have moved on since the machine wrote the message.
 func fillable(m *consensus.Message, entries []consensus.Entry) bool {
-	return len(entries) == m.Fill.Len() &&
-		(entries[len(entries)-1].Epoch <= m.Epoch || mutant.On(mutant.ShardFillUnchecked))
+	return len(entries) == m.Fill.Len() && entries[len(entries)-1].Epoch <= m.Epoch
 }
 
 func (r *Replica) transmit(m *consensus.Message) {

@@ -48,15 +48,15 @@ func (f *shardFacts) read(s *Sim, op *operation, applied uint64, resp *store.Ran
 
 // blindOp is an operation on one key as a register sees it.
 type blindOp struct {
-	kind          blindKind
-	value         string // written; "" by a deletion
-	expect        string // blindSwap: what the key must hold
-	call, ret     time.Duration
-	known         bool   // the outcome is known
-	swapped       bool   // blindSwap: whether it did
-	seen          string // blindGet, and blindSwap that did not
-	seenKnown     bool
-	client, order int
+	kind      blindKind
+	value     string // written; "" by a deletion
+	expect    string // blindSwap: what the key must hold
+	call, ret time.Duration
+	known     bool   // the outcome is known
+	swapped   bool   // blindSwap: whether it did
+	seen      string // blindGet, and blindSwap that did not
+	seenKnown bool
+	client    int
 }
 
 type blindKind uint8

@@ -24,7 +24,19 @@ type hunt struct {
 }
 
 // hunts lists the mutants that need more than random seeds.
-var hunts = map[mutant.Name]hunt{}
+var hunts = map[mutant.Name]hunt{
+	mutant.RaftCommitOldEpoch:     {budget: 150},
+	mutant.ShardLeaseKeepDeadline: {fault: "transfer"},
+	mutant.StoreExpireAlways:      {fault: "transfer"},
+	mutant.RouterReadJoinRound:    {budget: 100},
+	mutant.RouterRenewUnconfirmed: {budget: 100, fault: "pause leader"},
+	mutant.ShardProposeAnyEpoch:   {budget: 100, fault: "transfer,slow link"},
+	mutant.RaftSnapshotOverNewer:  {fault: "slow link,partition,flapping link"},
+
+	mutant.RaftPreVoteIgnoreLeader: {elsewhere: "consensus/raft, half a partition: it disturbs, and breaks no promise"},
+	mutant.WALTruncateCorrupt:      {elsewhere: "internal/wal, rot: the simulator's disks lose and tear, they do not rot"},
+	mutant.WALFreeEarly:            {elsewhere: "internal/wal, crash at every operation"},
+}
 
 // Goal: the simulator finds every seeded bug.
 // Method: switch them on one at a time and play seeds until a checker fails; then

@@ -360,6 +360,9 @@ func (n *simNode) resume() {
 	n.s.trace.line(n.s.now, n.name(), "resume", "%d events", len(n.asleep))
 	asleep, life := n.asleep, n.boots
 	n.asleep = nil
+	if n.s.chance(0.5) { // sockets, timers and disk do not wait for each other
+		n.s.rng.Shuffle(len(asleep), func(i, j int) { asleep[i], asleep[j] = asleep[j], asleep[i] })
+	}
 	for _, do := range asleep {
 		if n.boots == life {
 			n.whenAwake(do)

@@ -34,6 +34,7 @@ type swarm struct {
 	loss, duplicate  float64
 	syncMin, syncMax time.Duration
 	applyMax         time.Duration
+	readMax          time.Duration // to read entries back from the log
 	faultEvery       time.Duration // mean time between faults
 	segmentBytes     int64
 	lagEntries       int
@@ -83,6 +84,7 @@ func (o *Options) setDefaults() {
 	w.readFraction = float64(pick(20, 40, 60)) / 100
 	w.leaseTTL = int64(pick(1, 2, 3))
 	w.think = time.Duration(pick(5, 20)) * time.Millisecond
+	w.readMax = time.Duration(pick(2, 2, 50, 300)) * time.Millisecond
 	w.cacheBytes = pick(256, 4<<10, 1<<20)
 	for i := range w.weights {
 		w.weights[i] = pick(0, 1, 1, 3)

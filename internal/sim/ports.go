@@ -78,7 +78,7 @@ func (n *simNode) fatal(err error) {
 
 // Read implements shard.LogPort.
 func (n *simNode) Read(job *shard.LogRead) {
-	n.later(n.s.between(0, 2*time.Millisecond), func() {
+	n.later(n.s.between(0, n.s.opts.swarm.readMax), func() {
 		job.Run(n.log)
 		n.host.LogRead(job)
 		n.process()
