@@ -27,7 +27,7 @@ type Cache struct {
 const (
 	cacheStripes = 16
 	// cacheBytesDefault is the size of a DB's own cache, when none is shared.
-	cacheBytesDefault = 4 << 20
+	cacheBytesDefault = 16 << 20
 	// cacheEntryMax keeps large values out: copying them costs as much as finding
 	// them.
 	cacheEntryMax = 4 << 10
@@ -46,7 +46,8 @@ type cacheHalf struct {
 	index map[uint64]uint32 // hash -> place of the entry in buf
 }
 
-// NewCache returns a cache of about size bytes. Memory is taken as it fills.
+// NewCache returns a cache of about size bytes. Memory is taken as it fills, so an
+// idle shard's own cache costs nothing.
 func NewCache(size int) *Cache {
 	c := &Cache{}
 	for i := range c.stripes {
@@ -109,7 +110,7 @@ func (c *Cache) put(salt uint64, key, record []byte) {
 		copy(old, record)
 		return
 	}
-	if s.young.buf == nil || len(s.young.buf)+need > s.size {
+	if s.young.index == nil || len(s.young.buf)+need > s.size {
 		s.turn()
 	}
 	s.young.index[h] = uint32(len(s.young.buf))
@@ -122,8 +123,8 @@ func (c *Cache) put(salt uint64, key, record []byte) {
 // turn drops the old half and starts a new young one.
 func (s *cacheStripe) turn() {
 	s.young, s.old = s.old, s.young
-	if s.young.buf == nil {
-		s.young = cacheHalf{make([]byte, 0, s.size), map[uint64]uint32{}}
+	if s.young.index == nil {
+		s.young.index = map[uint64]uint32{}
 	}
 	s.young.buf = s.young.buf[:0]
 	clear(s.young.index)
