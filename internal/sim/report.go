@@ -112,7 +112,7 @@ var occurrences = []string{
 	"op swap", "op txn", "op txn put", "op compact", "op lease grant", "op lease attach", "op lease keepalive",
 	"op lease revoke", "op lease expiry ok", "op watch batch", "op watch resume", "op watch compacted", "op watch progress",
 	"error log: disk full", "error op: connection lost", "error op: connection refused", "error op: request timed out",
-	"error op: no leader", "error op: outcome unknown: the state was replaced by a snapshot",
+	"error op: outcome unknown: the state was replaced by a snapshot",
 	"error op: request timed out, possibly due to previous leader failure",
 	"error op: no space left on the node's disk", "error op: mvcc: required revision has been compacted",
 	"error propose: leadership is being transferred", "error propose: not the leader", "check blind key", "check state hash",

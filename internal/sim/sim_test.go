@@ -66,7 +66,7 @@ func TestSeeds(t *testing.T) {
 	})
 	t.Logf("\n%s", total.Table())
 	t.Logf("%d seeds in %v: %s", len(seeds), time.Since(began).Round(time.Millisecond), total.Speed())
-	if len(seeds) >= 40 && !t.Failed() {
+	if len(seeds) >= 200 && !t.Failed() {
 		for _, missing := range total.Missing() {
 			t.Errorf("never happened in %d seeds: %s", len(seeds), missing)
 		}
