@@ -236,6 +236,13 @@ var frequencies = map[[2]int]Frequency{
 	{rowOlder, int(KindSnapshot)}: Rare,
 	// A reply to an earlier epoch's leader overtakes its own candidacy.
 	{rowCandidate, int(KindHeartbeatReply)}: Rare,
+	// The new leader's first append is lost or late, its heartbeat comes before it.
+	{rowCandidate, int(KindHeartbeat)}: Rare,
+	// A leader steps down without a new epoch and a reply to it arrives much later.
+	{rowTrial, int(KindAppendReply)}: Rare,
+	// A request for a vote is under way for longer than the election it belongs to.
+	{rowTrial, int(KindVote)}: Rare,
+	{rowOlder, int(KindVote)}: Rare,
 }
 
 // Cell is one entry of the handler table.
