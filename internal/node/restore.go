@@ -23,7 +23,7 @@ func (n *Node) restore(id shard.ID, s *store.Store) (consensus.Config, error) {
 	}
 	if ahead {
 		var b wal.Batch
-		b.Install(shard.Group(id), c.Log.Released, c.Log.ReleasedEpoch)
+		shard.RecordAhead(&b, id, &c)
 		if err := n.log.log.Write(&b); err != nil {
 			return consensus.Config{}, err
 		}

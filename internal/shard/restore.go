@@ -14,9 +14,17 @@ import (
 // durable: this replica may have acknowledged them and must not vote.
 var ErrLogDamaged = errors.New("the log has lost durable entries")
 
+// RecordAhead puts into a log batch what Restore made of an engine that is ahead of
+// its log. The hard state belongs to it: the machine is told that its epoch is
+// durable, and would not write it again.
+func RecordAhead(b *wal.Batch, id ID, c *consensus.Config) {
+	b.Install(Group(id), c.Log.Released, c.Log.ReleasedEpoch)
+	b.HardState(Group(id), c.HardState)
+}
+
 // Restore puts together what engine and log know of a replica. ahead says that
-// the engine is ahead of the log (H6): the caller must then record an install at
-// Log.Released before the replica starts. first is the shard's first
+// the engine is ahead of the log (H6): the caller must then make what RecordAhead
+// says durable before the replica starts. first is the shard's first
 // configuration, for a replica that has applied nothing.
 func Restore(applied store.Applied, log wal.GroupState, first consensus.Configuration) (c consensus.Config, ahead bool, err error) {
 	if len(log.Faulty) > 0 || log.Suspect {

@@ -195,7 +195,7 @@ func (n *simNode) openShard(id shard.ID) error {
 	if ahead {
 		n.s.report.count("recovery engine ahead of log")
 		var b wal.Batch
-		b.Install(shard.Group(id), c.Log.Released, c.Log.ReleasedEpoch)
+		shard.RecordAhead(&b, id, &c)
 		if err := errors.Join(n.log.Write(&b), n.log.Sync()); err != nil {
 			return err
 		}
