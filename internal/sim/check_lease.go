@@ -44,7 +44,7 @@ func (f *leaseFacts) hold(key leaseKey) *heldLease {
 
 // renewedAt notes an acknowledged grant or keepalive that was sent at that time.
 func (l *heldLease) renewedAt(s *Sim, sent time.Duration, ttl int64) {
-	promised := sent + time.Duration(float64(ttl)*float64(time.Second)*(1-skewMax)) - s.check.leases.jumpedSince(sent)
+	promised := sent + time.Duration(float64(ttl)*float64(time.Second)*(1-s.check.leases.skew())) - s.check.leases.jumpedSince(sent)
 	if l.goneAt < promised && !l.revoked {
 		s.violate("lease-renewal", "shard %d lease %d was renewed for %d s by a request sent at %v, it ended at %v", l.key.shard, l.key.id, ttl, sent, l.goneAt)
 	}
@@ -62,6 +62,14 @@ func (f *leaseFacts) jumpedSince(at time.Duration) (d time.Duration) {
 	return d
 }
 
+// skew is by how much a leader's clock may have run ahead in this run.
+func (f *leaseFacts) skew() float64 {
+	if f.s.opts.swarm.weights[faultClockSkew] == 0 {
+		return 0
+	}
+	return skewMax
+}
+
 // expired is called when a lease's expiry is decided.
 func (f *leaseFacts) expired(id shard.ID, lease int64) {
 	l := f.held[leaseKey{id, lease}]
@@ -69,7 +77,7 @@ func (f *leaseFacts) expired(id shard.ID, lease int64) {
 		return
 	}
 	l.goneAt = f.s.now
-	earliest := l.renewed + time.Duration(float64(l.ttl)*(1-skewMax)) - f.jumpedSince(l.renewed)
+	earliest := l.renewed + time.Duration(float64(l.ttl)*(1-f.skew())) - f.jumpedSince(l.renewed)
 	if f.s.now < earliest {
 		f.s.violate("lease-early", "shard %d lease %d of %v, renewed at %v, is expired at %v", id, lease, l.ttl, l.renewed, f.s.now)
 	}

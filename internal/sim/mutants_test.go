@@ -29,7 +29,7 @@ var hunts = map[mutant.Name]hunt{
 	mutant.ShardLeaseKeepDeadline: {fault: "transfer"},
 	mutant.StoreExpireAlways:      {fault: "transfer"},
 	mutant.RouterReadJoinRound:    {budget: 100},
-	mutant.RouterRenewUnconfirmed: {budget: 100, fault: "pause leader"},
+	mutant.RouterRenewUnconfirmed: {budget: 200, fault: "isolate leader"},
 	mutant.ShardProposeAnyEpoch:   {budget: 100, fault: "transfer,slow link"},
 	mutant.RaftSnapshotOverNewer:  {fault: "slow link,partition,flapping link"},
 
