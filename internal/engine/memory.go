@@ -13,9 +13,9 @@ type Memory struct {
 	mu struct {
 		sync.Mutex
 		root    *node
-		durable *node   // what no crash can take away
-		points  []*node // roots after commits since durable, oldest first, thinned
-		bytes   int64
+		durable *node     // what no crash can take away
+		points  []*node   // roots after commits since durable, oldest first, thinned
+		edits   treapEdit // number of the last edit
 		stats   Stats
 		closed  bool
 	}
@@ -40,7 +40,7 @@ func (m *Memory) Crash(pick func(n int) int) *Memory {
 	}
 	m.mu.closed = true
 	next := NewMemory()
-	next.mu.root, next.mu.durable = root, root
+	next.mu.root, next.mu.durable, next.mu.edits = root, root, m.mu.edits
 	return next
 }
 
@@ -91,7 +91,7 @@ func (m *Memory) Flush() error {
 // Ingest implements Engine. The span becomes durable at once, also in the states
 // that a crash may go back to; what other spans hold there is untouched (E2, E4).
 func (m *Memory) Ingest(span Span, src Source) error {
-	mid, err := ingestTree(span, src)
+	mid, err := ingestTree(m.edit(), span, src)
 	if err != nil {
 		return err
 	}
@@ -100,16 +100,27 @@ func (m *Memory) Ingest(span Span, src Source) error {
 	if m.mu.closed {
 		return ErrClosed
 	}
-	m.mu.root = treapReplace(m.mu.root, span.Lo, span.Hi, mid)
-	m.mu.durable = treapReplace(m.mu.durable, span.Lo, span.Hi, mid)
+	replace := func(root *node) *node {
+		m.mu.edits++ // each root shares nodes with the others
+		return m.mu.edits.replace(root, span.Lo, span.Hi, mid)
+	}
+	m.mu.root, m.mu.durable = replace(m.mu.root), replace(m.mu.durable)
 	for i, root := range m.mu.points {
-		m.mu.points[i] = treapReplace(root, span.Lo, span.Hi, mid)
+		m.mu.points[i] = replace(root)
 	}
 	return nil
 }
 
+// edit begins an edit.
+func (m *Memory) edit() treapEdit {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.edits++
+	return m.mu.edits
+}
+
 // ingestTree builds the new content of a span.
-func ingestTree(span Span, src Source) (*node, error) {
+func ingestTree(edit treapEdit, span Span, src Source) (*node, error) {
 	var mid *node
 	var last []byte
 	err := src(func(key, value []byte) error {
@@ -117,7 +128,7 @@ func ingestTree(span Span, src Source) (*node, error) {
 			return ErrUnordered
 		}
 		last = bytes.Clone(key)
-		mid = treapSet(mid, last, cloneValue(value))
+		mid = edit.set(mid, last, cloneValue(value))
 		return nil
 	})
 	return mid, err
@@ -148,16 +159,17 @@ func (m *Memory) commit(ops []memoryOp) error {
 	if m.mu.closed {
 		return ErrClosed
 	}
-	root := m.mu.root
+	m.mu.edits++
+	edit, root := m.mu.edits, m.mu.root
 	for _, op := range ops {
 		switch op.kind {
 		case opSet:
-			root = treapSet(root, op.key, op.value)
+			root = edit.set(root, op.key, op.value)
 		case opDelete:
-			root = treapDelete(root, op.key)
+			root = edit.remove(root, op.key)
 		case opDeleteRange:
 			if string(op.key) < string(op.value) {
-				root = treapReplace(root, op.key, op.value, nil)
+				root = edit.replace(root, op.key, op.value, nil)
 			}
 		}
 	}

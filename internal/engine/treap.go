@@ -3,18 +3,28 @@ package engine
 import "github.com/cespare/xxhash/v2"
 
 // node is a node of a persistent treap: a search tree on keys that is a heap on
-// priorities. Nodes are never modified, so a root is a snapshot, and all versions
-// share what they have in common. Priorities are hashes of the keys: the shape
-// depends on the content alone, which keeps the simulator deterministic.
+// priorities. A root that was handed out never changes, so it is a snapshot, and all
+// versions share what they have in common. Priorities are hashes of the keys: the
+// shape depends on the content alone, which keeps the simulator deterministic.
 type node struct {
 	key, value  []byte
 	priority    uint64
 	left, right *node
+	edit        uint64 // the edit that made this node
 }
 
-// with returns a copy of n with other children.
-func (n *node) with(left, right *node) *node {
-	return &node{key: n.key, value: n.value, priority: n.priority, left: left, right: right}
+// treapEdit makes a new version of a treap. Nodes that it made itself nobody else
+// has seen: it changes them in place, where others are copied. Every edit has a
+// number of its own.
+type treapEdit uint64
+
+// with returns n with other children.
+func (e treapEdit) with(n, left, right *node) *node {
+	if n.edit == uint64(e) {
+		n.left, n.right = left, right
+		return n
+	}
+	return &node{key: n.key, value: n.value, priority: n.priority, left: left, right: right, edit: uint64(e)}
 }
 
 // treapGet finds key below n.
@@ -32,39 +42,39 @@ func treapGet(n *node, key []byte) *node {
 	return nil
 }
 
-// treapSplit returns the trees of the keys below and not below key.
-func treapSplit(n *node, key []byte) (below, rest *node) {
+// split returns the trees of the keys below and not below key.
+func (e treapEdit) split(n *node, key []byte) (below, rest *node) {
 	if n == nil {
 		return nil, nil
 	}
 	if string(n.key) < string(key) {
-		l, r := treapSplit(n.right, key)
-		return n.with(n.left, l), r
+		l, r := e.split(n.right, key)
+		return e.with(n, n.left, l), r
 	}
-	l, r := treapSplit(n.left, key)
-	return l, n.with(r, n.right)
+	l, r := e.split(n.left, key)
+	return l, e.with(n, r, n.right)
 }
 
-// treapJoin joins two trees; every key of l is below every key of r.
-func treapJoin(l, r *node) *node {
+// join joins two trees; every key of l is below every key of r.
+func (e treapEdit) join(l, r *node) *node {
 	switch {
 	case l == nil:
 		return r
 	case r == nil:
 		return l
 	case l.priority > r.priority:
-		return l.with(l.left, treapJoin(l.right, r))
+		return e.with(l, l.left, e.join(l.right, r))
 	default:
-		return r.with(treapJoin(l, r.left), r.right)
+		return e.with(r, e.join(l, r.left), r.right)
 	}
 }
 
-// treapSet returns n with key set to value. Both are kept, not copied.
-func treapSet(n *node, key, value []byte) *node {
-	return treapInsert(n, &node{key: key, value: value, priority: xxhash.Sum64(key)})
+// set returns n with key set to value. Both are kept, not copied.
+func (e treapEdit) set(n *node, key, value []byte) *node {
+	return e.insert(n, &node{key: key, value: value, priority: xxhash.Sum64(key), edit: uint64(e)})
 }
 
-func treapInsert(n, add *node) *node {
+func (e treapEdit) insert(n, add *node) *node {
 	if n == nil {
 		return add
 	}
@@ -73,40 +83,39 @@ func treapInsert(n, add *node) *node {
 		return add
 	}
 	if add.priority > n.priority {
-		l, r := treapSplit(n, add.key)
-		add.left, add.right = l, r
+		add.left, add.right = e.split(n, add.key)
 		return add
 	}
 	if string(add.key) < string(n.key) {
-		return n.with(treapInsert(n.left, add), n.right)
+		return e.with(n, e.insert(n.left, add), n.right)
 	}
-	return n.with(n.left, treapInsert(n.right, add))
+	return e.with(n, n.left, e.insert(n.right, add))
 }
 
-// treapDelete returns n without key, and n itself when key is not there.
-func treapDelete(n *node, key []byte) *node {
+// remove returns n without key, and n itself when key is not there.
+func (e treapEdit) remove(n *node, key []byte) *node {
 	if treapGet(n, key) == nil {
 		return n
 	}
-	return treapRemove(n, key)
+	return e.cut(n, key)
 }
 
-func treapRemove(n *node, key []byte) *node {
+func (e treapEdit) cut(n *node, key []byte) *node {
 	switch {
 	case string(key) < string(n.key):
-		return n.with(treapRemove(n.left, key), n.right)
+		return e.with(n, e.cut(n.left, key), n.right)
 	case string(key) > string(n.key):
-		return n.with(n.left, treapRemove(n.right, key))
+		return e.with(n, n.left, e.cut(n.right, key))
 	default:
-		return treapJoin(n.left, n.right)
+		return e.join(n.left, n.right)
 	}
 }
 
-// treapReplace returns n with [lo, hi) replaced by the tree mid.
-func treapReplace(n *node, lo, hi []byte, mid *node) *node {
-	l, rest := treapSplit(n, lo)
-	_, r := treapSplit(rest, hi)
-	return treapJoin(treapJoin(l, mid), r)
+// replace returns n with [lo, hi) replaced by the tree mid.
+func (e treapEdit) replace(n *node, lo, hi []byte, mid *node) *node {
+	l, rest := e.split(n, lo)
+	_, r := e.split(rest, hi)
+	return e.join(e.join(l, mid), r)
 }
 
 // treapIter walks a treap within bounds, keeping the path from the root.
