@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
-	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -258,15 +257,16 @@ func TestReflection(t *testing.T) {
 	if file, err := stream.Recv(); err != nil || len(file.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
 		t.Errorf("no descriptor of KV: %v, %v", file, err)
 	}
-	alpha, err := grpc_reflection_v1alpha.NewServerReflectionClient(r.conn).ServerReflectionInfo(ctx)
+	// The old version has another name and the same messages; tools in use speak it.
+	alpha, err := r.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true},
+		"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	//lint:ignore SA1019 v1alpha is deprecated, and what tools in use still speak
-	list1alpha := &grpc_reflection_v1alpha.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1alpha.ServerReflectionRequest_ListServices{}}
-	alpha.Send(list1alpha)
-	if _, err := alpha.Recv(); err != nil {
-		t.Errorf("v1alpha: %v", err)
+	alpha.SendMsg(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}})
+	list = new(grpc_reflection_v1.ServerReflectionResponse)
+	if err := alpha.RecvMsg(list); err != nil || len(list.GetListServicesResponse().GetService()) == 0 {
+		t.Errorf("v1alpha: %v, %v", list, err)
 	}
 	stream.CloseSend()
 	alpha.CloseSend()

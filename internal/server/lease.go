@@ -152,7 +152,7 @@ func (s *leaseServer) keepAlive(_ any, stream grpc.ServerStream) error {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
-		return endOf(ctx)
+		return endOf(ctx, ctx.Err())
 	}
 }
 

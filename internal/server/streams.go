@@ -117,5 +117,10 @@ func (s *streams) endLeaderless(missing map[Keyspace]int) {
 	}
 }
 
-// endOf says why a stream's context is done: our own reason, or the client's.
-func endOf(ctx context.Context) error { return context.Cause(ctx) }
+// endOf says why a stream ends that met err: for our own reason, if we ended it.
+func endOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}

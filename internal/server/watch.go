@@ -40,59 +40,72 @@ func (s *watchServer) watch(_ any, stream grpc.ServerStream) error {
 	s.metrics.watchStreams.Add(1)
 	defer s.metrics.watchStreams.Add(-1)
 
-	failed := make(chan error, 1)
 	done := make(chan struct{})
 	defer close(done)
-	go func() {
-		if err := w.receive(done); err != nil {
-			s.metrics.streamFailed(ctx, err, "receive", "watch")
-			failed <- err
-		}
-	}()
-	err := w.run(ctx, failed)
+	go w.receive(done)
+	err := w.run(ctx)
 	if errors.Is(err, context.Canceled) {
 		return rpctypes.ErrGRPCWatchCanceled
 	}
 	return err
 }
 
+// received is what the receiving goroutine hands over: a request, or its own end.
+type received struct {
+	request *pb.WatchRequest
+	err     error
+}
+
 // receive hands requests over. A client that has nothing more to say is no error: it
 // may still listen.
-func (w *watchStream) receive(done <-chan struct{}) error {
+func (w *watchStream) receive(done <-chan struct{}) {
 	for {
-		req := new(pb.WatchRequest)
-		if err := w.stream.RecvMsg(req); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
+		next := received{request: new(pb.WatchRequest)}
+		next.err = w.stream.RecvMsg(next.request)
+		if errors.Is(next.err, io.EOF) {
+			return
 		}
 		select {
-		case w.requests <- req:
+		case w.received <- next:
 		case <-done:
-			return nil
+			return
+		}
+		if next.err != nil {
+			return
 		}
 	}
 }
 
 // run answers requests and delivers events until the stream ends.
-func (w *watchStream) run(ctx context.Context, failed <-chan error) error {
+//
+// It waits on two channels, because this wait is paid for every event of every stream
+// and a select costs by the channel. The end of the context and the timer therefore
+// come in as wakings, too.
+func (w *watchStream) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, w.signal)
+	defer stop()
 	// The jitter keeps clients that started together from being notified together.
-	interval := w.server.interval
-	ticker := time.NewTicker(interval + rand.N(interval/10+1))
-	defer ticker.Stop()
+	interval := w.server.interval + rand.N(w.server.interval/10+1)
+	timer := time.AfterFunc(interval, func() {
+		w.tick.Store(true)
+		w.signal()
+	})
+	defer timer.Stop()
 	for {
 		var err error
 		select {
-		case req := <-w.requests:
-			err = w.handle(req)
+		case next := <-w.received:
+			if next.err != nil {
+				w.server.metrics.streamFailed(ctx, next.err, "receive", "watch")
+				return endOf(ctx, next.err)
+			}
+			err = w.handle(next.request)
 		case <-w.woken:
 			err = w.deliver(ctx)
-		case <-ticker.C:
-			err = w.notifyProgress()
-		case err = <-failed:
-		case <-ctx.Done():
-			err = endOf(ctx)
+			if err == nil && w.tick.Swap(false) {
+				err = w.notifyProgress()
+				timer.Reset(interval)
+			}
 		}
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -24,8 +25,9 @@ type watchStream struct {
 	stream   grpc.ServerStream
 	keyspace Keyspace
 	db       *mvcc.DB
-	requests chan *pb.WatchRequest
-	woken    chan struct{} // one token: ready is not empty
+	received chan received
+	woken    chan struct{} // one token: look at ready, tick and the context
+	tick     atomic.Bool   // it is time for progress notifications
 
 	// Owned by the goroutine that runs the stream.
 	watchers       map[int64]*watcher
@@ -67,7 +69,7 @@ var errDuplicateWatchID = errors.New("mvcc: duplicate watch ID provided on the W
 func newWatchStream(s *watchServer, stream grpc.ServerStream, k Keyspace) *watchStream {
 	return &watchStream{
 		server: s, stream: stream, keyspace: k, db: k.DB(),
-		requests: make(chan *pb.WatchRequest, watchRequestsMax),
+		received: make(chan received, watchRequestsMax),
 		woken:    make(chan struct{}, 1),
 		watchers: make(map[int64]*watcher),
 	}
@@ -88,6 +90,11 @@ func (w *watchStream) wake(each *watcher) {
 		w.mu.ready = append(w.mu.ready, each)
 	}
 	w.mu.Unlock()
+	w.signal()
+}
+
+// signal leaves a token, unless there is one.
+func (w *watchStream) signal() {
 	select {
 	case w.woken <- struct{}{}:
 	default:
@@ -207,10 +214,10 @@ func (w *watchStream) cancel(id int64) error {
 // deliver sends what the woken watchers have. A watcher with more goes to the end of
 // the queue, so that one which catches up does not hold up the others.
 func (w *watchStream) deliver(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return endOf(ctx, ctx.Err())
+	}
 	for _, each := range w.takeReady() {
-		if ctx.Err() != nil {
-			return endOf(ctx)
-		}
 		if w.watchers[each.id] != each || each.dead {
 			continue // canceled meanwhile
 		}
