@@ -35,6 +35,7 @@ type Writer struct {
 	wantPrev bool             // some watcher wants previous versions
 
 	cells    slab[cell]
+	spare    []*cell // cells to be used again
 	slab     slab[Event]
 	keyBuf   []byte
 	valueBuf []byte
@@ -197,6 +198,9 @@ func (w *Writer) DeleteRange(rg Range, each func(kv *KeyValue) error) (n int64, 
 // change records next as the successor of p: in the tables, in the overlay and as
 // an event.
 func (w *Writer) change(kind changeKind, next version, p *prior) error {
+	if p.ok && !p.stamp().less(next.stamp()) {
+		return fmt.Errorf("%w: %q has version %v before %v", ErrCorrupt, next.Key, p.stamp(), next.stamp())
+	}
 	if err := w.writeTables(next, p); err != nil {
 		return err
 	}
@@ -214,12 +218,22 @@ func (w *Writer) change(kind changeKind, next version, p *prior) error {
 
 	c := p.cell
 	if c == nil {
-		c = w.cells.next()
+		c = w.newCell()
 		w.touched = append(w.touched, c)
 		w.overlay[unsafe.String(unsafe.SliceData(next.Key), len(next.Key))] = c
 	}
 	*c = cell{version: next, event: len(w.events) - 1}
 	return nil
+}
+
+func (w *Writer) newCell() *cell {
+	n := len(w.spare)
+	if n == 0 {
+		return w.cells.next()
+	}
+	c := w.spare[n-1]
+	w.spare = w.spare[:n-1]
+	return c
 }
 
 // linkPrior tells an event what it replaced.
@@ -376,6 +390,12 @@ func (w *Writer) release() error {
 	if len(w.touched) > overlayKeep {
 		w.overlay, w.touched = map[string]*cell{}, nil
 	}
+	for _, c := range w.touched {
+		*c = cell{}
+	}
+	if len(w.spare) < overlayKeep {
+		w.spare = append(w.spare, w.touched...)
+	}
 	clear(w.overlay)
 	clear(w.touched)
 	w.touched = w.touched[:0]
@@ -391,6 +411,10 @@ func (w *Writer) release() error {
 // publish makes a committed state known to all who wait for it.
 func (db *DB) publish(head Head, events []*Event) {
 	db.mu.Lock()
+	if old := db.mu.head; head.Revision < old.Revision || head.Compacted < old.Compacted ||
+		len(events) > 0 && events[0].KV.ModRevision != old.Revision+1 {
+		panic(fmt.Sprintf("mvcc: publish %+v with %d events behind %+v", head, len(events), old)) // M3
+	}
 	db.mu.head, db.mu.shared = head, nil
 	db.mu.recent.append(events)
 	db.mu.counts.apply(events)
