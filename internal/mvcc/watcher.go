@@ -187,7 +187,7 @@ func (w *Watcher) catchUp(limit int) (WatchBatch, error) {
 		db.mu.Unlock()
 		return w.catchUpFromIndex(limit, head.Revision)
 	}
-	batch := w.takeRecent(recent, limit)
+	batch := w.takeRecent(recent, limit, head.Compacted)
 	if !batch.More {
 		w.behind, w.next = false, max(head.Revision+1, w.pos.rev)
 		if mutant.On("mvcc-watch-join-gap") {
@@ -198,14 +198,19 @@ func (w *Watcher) catchUp(limit int) (WatchBatch, error) {
 	return w.complete(batch)
 }
 
-// takeRecent filters events from the ring and moves the position behind them.
-func (w *Watcher) takeRecent(recent []*Event, limit int) WatchBatch {
+// takeRecent filters events from the ring and moves the position behind them. At
+// the compacted revision only the last of several changes of a key is left, as in
+// the event index.
+func (w *Watcher) takeRecent(recent []*Event, limit int, compacted int64) WatchBatch {
 	var b WatchBatch
 	for i, e := range recent {
 		newRevision := i == 0 || e.KV.ModRevision != recent[i-1].KV.ModRevision
 		if newRevision && (len(b.Events) >= limit || i >= catchUpChangesMax) {
 			w.pos, b.More = e.stamp(), true
 			return b
+		}
+		if e.KV.ModRevision <= compacted && changedAgain(recent[i:]) {
+			continue
 		}
 		if w.rng.Contains(e.KV.Key) && w.wants(e) {
 			b.Events = append(b.Events, e)
@@ -215,6 +220,19 @@ func (w *Watcher) takeRecent(recent []*Event, limit int) WatchBatch {
 		w.pos = stamp{rev: recent[n-1].KV.ModRevision + 1}
 	}
 	return b
+}
+
+// changedAgain reports whether the first event's key changes again in its revision.
+func changedAgain(events []*Event) bool {
+	for _, later := range events[1:] {
+		if later.KV.ModRevision != events[0].KV.ModRevision {
+			return false
+		}
+		if bytes.Equal(later.KV.Key, events[0].KV.Key) {
+			return true
+		}
+	}
+	return false
 }
 
 // complete adds what the request asked for beside the bare events. If the state is
