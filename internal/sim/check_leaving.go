@@ -50,3 +50,12 @@ func (c *checkers) checkVote(facts *shardFacts, r *replicaFacts, epoch consensus
 			facts.id, r.id, raft.KindName(m.Kind), m.To, epoch, r.votes[epoch])
 	}
 }
+
+// checkDecidedByOwn: a Raft leader decides by counting only entries of its own epoch;
+// what earlier ones left behind is decided together with those. Reference: Raft §5.4.2.
+func (m *checkedMachine) checkDecidedByOwn(st *consensus.Status, last consensus.Index) {
+	if epoch := m.facts.decided[last-1].epoch; epoch != st.HardState.Epoch {
+		m.s.violate("commit-rule", "shard %d leader %v of epoch %d decides up to entry %d, which is of epoch %d",
+			m.facts.id, st.ID, st.HardState.Epoch, last, epoch)
+	}
+}

@@ -427,6 +427,7 @@ func (m *checkedMachine) checkQuorumDurable(i consensus.Index) {
 	if st.Role != consensus.Leader {
 		return
 	}
+	m.checkDecidedByOwn(&st, i)
 	has := func(id consensus.ReplicaID) bool {
 		r := m.facts.replicas[id]
 		if r == nil {

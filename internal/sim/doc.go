@@ -34,7 +34,8 @@
 //	S2  hard-state, durability: a restart finds what the disk had confirmed
 //	S3  own-epoch, vote-durable, acknowledged-durable, filled: nothing leaves a node
 //	    that a crash could take back (check_leaving.go)
-//	S4  quorum-durable: nothing is decided before a quorum of disks has it
+//	S4  quorum-durable, commit-rule: nothing is decided before a quorum of disks has
+//	    it, and by a Raft leader only together with an entry of its own epoch
 //	S5  result-hash, response, state-hash: every replica does the same (check.go)
 //	S6  at-most-once, refused, revision: each request once, a refused one never
 //	S7  real-time, stale-read, read: by indexes and revisions (check_history.go)

@@ -25,7 +25,7 @@ type hunt struct {
 
 // hunts lists the mutants that need more than random seeds.
 var hunts = map[mutant.Name]hunt{
-	mutant.RaftCommitOldEpoch:     {budget: 150},
+	mutant.RaftCommitOldEpoch:     {budget: 150, fault: "crash one,crash minority,isolate leader"},
 	mutant.ShardLeaseKeepDeadline: {fault: "transfer"},
 	mutant.StoreExpireAlways:      {fault: "transfer"},
 	mutant.RouterReadJoinRound:    {budget: 100},

@@ -156,7 +156,7 @@ func (n *simNode) newHost() {
 		Node: n.id, Incarnation: n.incarnation,
 		Timing:  shard.Timing{Tick: w.tick, HeartbeatTicks: w.heartbeatTicks, ElectionTicks: w.electionTicks},
 		Limits:  shard.Limits{LagEntries: w.lagEntries, CacheBytes: w.cacheBytes, ApplyEntries: 16},
-		Windows: shard.Windows{MessageBytes: 4 << 10, InflightMessages: 16},
+		Windows: w.windows,
 	}, shard.Ports{Log: n, Network: n.port, Apply: applyPort{n}, Snapshots: snapshotPort{n}, Outcome: n.router})
 	n.router.SetHost(n.host)
 	n.tellTime()

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/internal/shard"
 )
 
 // Options make a run. What is zero is drawn from the seed ("swarm"): different
@@ -44,6 +46,7 @@ type swarm struct {
 	readFraction     float64
 	leaseTTL         int64
 	think            time.Duration
+	windows          shard.Windows
 	cacheBytes       int  // little: messages and applies read the log back
 	snapshotHappy    bool // little log is kept, so that snapshots are frequent
 }
@@ -84,6 +87,10 @@ func (o *Options) setDefaults() {
 	w.readFraction = float64(pick(20, 40, 60)) / 100
 	w.leaseTTL = int64(pick(1, 2, 3))
 	w.think = time.Duration(pick(5, 20)) * time.Millisecond
+	w.windows = shard.Windows{MessageBytes: 4 << 10, InflightMessages: 16}
+	if pick(0, 0, 0, 1) == 1 { // one entry at a time, so that leaders die half way
+		w.windows = shard.Windows{MessageBytes: 64, InflightMessages: 1}
+	}
 	w.readMax = time.Duration(pick(2, 2, 50, 300)) * time.Millisecond
 	w.cacheBytes = pick(256, 4<<10, 1<<20)
 	for i := range w.weights {
