@@ -24,7 +24,9 @@
 //	    below the compacted revision; a tombstone or index entry only below it
 //	    (etcd #18089, #19179). A tombstone never goes before what it hides.
 //	M6  A watcher gets each matching event from its start on exactly once and in
-//	    order, or ErrCompacted. Batches end at revision boundaries unless they say
+//	    order, or ErrCompacted. (Where one transaction changed a key several times and
+//	    the history was compacted just there, only its last change is sure to be
+//	    left, as in etcd.) Batches end at revision boundaries unless they say
 //	    Partial, so a client may resume after the last revision it saw.
 //	M7  Progress(r) means that every matching event up to r was handed out by Next
 //	    before (etcd #15220).

@@ -19,6 +19,7 @@ type history struct {
 
 type histEvent struct {
 	rev     int64
+	sub     uint32
 	key     string
 	value   string
 	deleted bool
@@ -126,10 +127,10 @@ func (r *watchRig) write() {
 	w := r.db.Writer()
 	w.Begin()
 	for range rapid.IntRange(1, 4).Draw(r.t, "revisions") {
-		for range rapid.IntRange(1, 3).Draw(r.t, "changes") {
+		for sub := range rapid.IntRange(1, 3).Draw(r.t, "changes") {
 			key := genWKey.Draw(r.t, "key")
 			_, exists, err := w.Get([]byte(key))
-			e := histEvent{rev: r.h.rev + 1, key: key, value: fmt.Sprint(len(r.h.events))}
+			e := histEvent{rev: r.h.rev + 1, sub: uint32(sub), key: key, value: fmt.Sprint(len(r.h.events))}
 			if exists && rapid.IntRange(0, 2).Draw(r.t, "delete") == 0 {
 				e.deleted, e.value = true, ""
 				_, err = w.Delete([]byte(key))
@@ -246,7 +247,7 @@ func (r *watchRig) checkEvent(x *watched, e *Event) {
 		if !x.wants(want) {
 			continue
 		}
-		got := histEvent{e.KV.ModRevision, string(e.KV.Key), string(e.KV.Value), e.Delete}
+		got := histEvent{e.KV.ModRevision, e.sub, string(e.KV.Key), string(e.KV.Value), e.Delete}
 		// At the compacted revision only the last of several changes of a key may be
 		// left.
 		if got != want && want.rev <= r.h.compacted && r.superseded(x.next-1) {
