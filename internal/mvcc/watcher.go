@@ -209,7 +209,7 @@ func (w *Watcher) takeRecent(recent []*Event, limit int, compacted int64) WatchB
 			w.pos, b.More = e.stamp(), true
 			return b
 		}
-		if e.KV.ModRevision <= compacted && changedAgain(recent[i:]) {
+		if e.KV.ModRevision <= compacted && e.superseded {
 			continue
 		}
 		if w.rng.Contains(e.KV.Key) && w.wants(e) {
@@ -220,19 +220,6 @@ func (w *Watcher) takeRecent(recent []*Event, limit int, compacted int64) WatchB
 		w.pos = stamp{rev: recent[n-1].KV.ModRevision + 1}
 	}
 	return b
-}
-
-// changedAgain reports whether the first event's key changes again in its revision.
-func changedAgain(events []*Event) bool {
-	for _, later := range events[1:] {
-		if later.KV.ModRevision != events[0].KV.ModRevision {
-			return false
-		}
-		if bytes.Equal(later.KV.Key, events[0].KV.Key) {
-			return true
-		}
-	}
-	return false
 }
 
 // complete adds what the request asked for beside the bare events. If the state is
