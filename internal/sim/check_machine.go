@@ -31,7 +31,7 @@ type shardFacts struct {
 	replicas map[consensus.ReplicaID]*replicaFacts
 
 	oracle        *oracle
-	led           time.Duration           // when its leader last changed
+	led           time.Duration           // when the barrier of its latest leader was decided
 	configuration consensus.Configuration // the latest decided
 	acked         uint64                  // highest index that a client was told of
 	blind         map[string][]blindOp    // single-key operations by key
@@ -358,7 +358,6 @@ func (m *checkedMachine) roleChanged() {
 		return
 	}
 	m.facts.leaders[epoch] = lead
-	m.facts.led = m.s.now
 	if m.replica.hard.Epoch < epoch {
 		m.s.violate("own-epoch", "shard %d replica %v leads epoch %d, durable is %+v", m.facts.id, st.ID, epoch, m.replica.hard)
 	}
@@ -411,6 +410,9 @@ func (m *checkedMachine) learn(span consensus.Span) {
 // decide notes a newly decided entry.
 func (f *shardFacts) decide(s *Sim, e *consensus.Entry) {
 	f.oracle.decide(e)
+	if e.Kind == consensus.EntryBarrier {
+		f.led = s.now
+	}
 	if e.Kind == consensus.EntryMembership {
 		c, err := consensus.DecodeConfiguration(e.Data)
 		if err != nil {

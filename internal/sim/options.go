@@ -88,10 +88,11 @@ func (o *Options) setDefaults() {
 	w.leaseTTL = int64(pick(1, 2, 3))
 	w.think = time.Duration(pick(5, 20)) * time.Millisecond
 	w.windows = shard.Windows{MessageBytes: 4 << 10, InflightMessages: 16}
+	w.readMax = time.Duration(pick(2, 2, 50, 300)) * time.Millisecond
 	if pick(0, 0, 0, 1) == 1 { // one entry at a time, so that leaders die half way
 		w.windows = shard.Windows{MessageBytes: 64, InflightMessages: 1}
+		w.readMax = time.Millisecond // or catching up would outlast every bound
 	}
-	w.readMax = time.Duration(pick(2, 2, 50, 300)) * time.Millisecond
 	w.cacheBytes = pick(256, 4<<10, 1<<20)
 	for i := range w.weights {
 		w.weights[i] = pick(0, 1, 1, 3)
