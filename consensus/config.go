@@ -51,6 +51,10 @@ type LogState struct {
 	Configuration Configuration
 	// Entries describes the entries Released+1, Released+2, ...
 	Entries []EntryInfo
+	// InDoubt says that the log has lost what was durable: newer entries than these, a
+	// newer hard state than Config's, or both (C10). It holds until Append.Repaired is
+	// durable, also over restarts.
+	InDoubt bool
 }
 
 // EntryInfo is what a machine keeps of an entry.

@@ -125,6 +125,10 @@ type Message struct {
 	Force      bool  // a vote asked for by a leadership transfer: overrides stickiness
 	Hint       Index // where a rejected sender should look next
 	HintEpoch  Epoch
+	// Doubt names the doubt that a replica is in (C10), zero: none. A replica in
+	// doubt says it with every answer; a leader repeats it once Commit covers the
+	// entry that ends it.
+	Doubt uint64
 
 	// Fill names entries that the driver puts into Entries before the message
 	// leaves (C5). A message that arrives has an empty Fill.
@@ -199,7 +203,7 @@ type Proposal struct {
 }
 
 // Append is work for the durable log, in this order: hard state, truncation,
-// entries. All of it becomes durable together, or a prefix of the entries does.
+// entries, repaired. All of it becomes durable together, or a prefix of the entries does.
 type Append struct {
 	// Seq is the number of this append, or of the latest one when it is empty.
 	Seq Seq
@@ -209,11 +213,13 @@ type Append struct {
 	Truncate Index
 	// Entries are appended; for Raft they are contiguous.
 	Entries []Entry
+	// Repaired says that the replica is no longer in doubt (C10).
+	Repaired bool
 }
 
 // Empty reports whether there is nothing to write.
 func (a *Append) Empty() bool {
-	return a.HardState == nil && a.Truncate == 0 && len(a.Entries) == 0
+	return a.HardState == nil && a.Truncate == 0 && len(a.Entries) == 0 && !a.Repaired
 }
 
 // Read answers a read barrier: once Index is applied, the read may be served.

@@ -50,6 +50,10 @@
 //	    entered a log and may still be decided: retrying them may apply them twice.
 //	C9  A read barrier's index is at or above every index decided before the barrier
 //	    was proposed.
+//	C10 A replica in doubt, whose log has lost what was durable, neither votes nor
+//	    campaigns, and nothing that it accepts or confirms counts, until an entry that
+//	    was proposed after its restart is decided without it and is in its log. It says
+//	    so with Append.Repaired; the doubt ends when that is durable.
 //
 // # Deliberately absent
 //

@@ -45,6 +45,7 @@ type Status struct {
 	Durable   Index // last index durable here
 	Commit    Index // last index known decided
 	Applied   Index // last index the driver reported applied
+	InDoubt   bool  // the log has lost something and is being repaired (C10)
 
 	Configuration Configuration // in force at LastIndex
 	Transferee    ReplicaID     // zero: no transfer under way
@@ -60,4 +61,5 @@ type PeerStatus struct {
 	Active   bool   // heard from within the last election timeout
 	Learner  bool
 	Inflight int // messages sent and not acknowledged
+	InDoubt  bool
 }

@@ -30,6 +30,8 @@ const (
 	RaftSnapshotOverNewer   Name = "raft-snapshot-over-newer"
 	RaftPreVoteIgnoreLeader Name = "raft-prevote-ignore-leader"
 	RaftTruncateAlways      Name = "raft-truncate-always"
+	RaftVoteInDoubt         Name = "raft-vote-in-doubt"
+	RaftCountDoubtful       Name = "raft-count-doubtful"
 )
 
 // The mutants of internal/wal.
@@ -85,6 +87,8 @@ var Table = []Mutant{
 	{RaftSnapshotOverNewer, "a snapshot replaces a log that already contains it and more"},
 	{RaftPreVoteIgnoreLeader, "trial votes are granted although the leader was heard a moment ago"},
 	{RaftTruncateAlways, "an append removes everything behind its last entry, also when nothing conflicts"},
+	{RaftVoteInDoubt, "a replica whose log has lost votes or entries takes part in elections before it is repaired"},
+	{RaftCountDoubtful, "a leader counts what a replica in doubt acknowledges and confirms"},
 	{WALSkipSync, "the log says durable without a sync"},
 	{WALStaleBatch, "checksums leave out the segment's number, so that batches of an earlier use of the file verify"},
 	{WALTruncateCorrupt, "damage in the middle of the log is taken for its torn end and cut off, with all behind it"},

@@ -48,6 +48,10 @@
 //	R9  A read barrier is answered at a commit index of a leader that has decided an
 //	    entry of its epoch, after a quorum has confirmed the epoch in a round that
 //	    started after the barrier was proposed (thesis §6.4).
+//	R10 A replica in doubt (C10) neither votes nor campaigns, and no answer of its
+//	    counts for a decision, a read round or a quorum check. It is repaired when its
+//	    log holds an entry that its leader proposed after hearing of the doubt and has
+//	    decided without it (doubt.go says why that is enough).
 //
 // # Where this differs from the paper, and why that is safe
 //
@@ -75,6 +79,8 @@
 //   - In a trial a replica stands back for a candidate with a better log or, with
 //     equal logs, a higher id. Trial votes bind nobody, so this can only save a split
 //     vote.
+//   - A replica may lose its disk's memory in part and come back under its own id. The
+//     paper knows no such replica; here it counts for nothing until it is repaired.
 //   - Replicas that a change leaves out are told when the joint configuration is
 //     decided, once and without guarantee. They learn from it that they are leaving.
 //

@@ -76,7 +76,7 @@ func (m *Machine) checkDisk() {
 // stickiness up without deciding anything would block everyone.
 func (m *Machine) checkQuorum() {
 	heard := quorum.Tally(m.quorum, func(id consensus.ReplicaID) quorum.Vote {
-		if id == m.id || m.find(id).active {
+		if p := m.find(id); id == m.id || p.active && p.doubt == 0 {
 			return quorum.Granted
 		}
 		return quorum.Refused
@@ -288,6 +288,9 @@ func answer(msg *consensus.Message) quorum.Vote {
 // onPreVote answers whether this replica would vote: the epoch asked about must be
 // new to it, the log good enough and no leader alive (thesis §9.6, §4.2.3).
 func (m *Machine) onPreVote(msg *consensus.Message) error {
+	if m.abstains() {
+		return nil
+	}
 	grant := msg.Epoch > m.hard.Epoch && m.log.upToDate(msg.Index, msg.IndexEpoch) &&
 		(!m.sticky() || mutant.On(mutant.RaftPreVoteIgnoreLeader))
 	if !grant {
@@ -348,6 +351,9 @@ func (m *Machine) onOlderPreVote(msg *consensus.Message) error {
 // onVote votes once per epoch, for a log at least as good as ours (§5.2, §5.4.1).
 // Who asks need not be in our configuration: ours may lag (§6, thesis §4.1).
 func (m *Machine) onVote(msg *consensus.Message) error {
+	if m.abstains() {
+		return nil
+	}
 	free := m.hard.Vote == msg.From || m.hard.Vote == 0 && m.leader == 0
 	if !free || !m.log.upToDate(msg.Index, msg.IndexEpoch) {
 		m.send(consensus.Message{Kind: KindVoteReply, To: msg.From, Reject: true})
@@ -366,7 +372,7 @@ func (m *Machine) onVote(msg *consensus.Message) error {
 // onNewerVote takes the new epoch over, unless a living leader makes the election
 // look like a mistake (thesis §4.2.3). A transfer says that it is none.
 func (m *Machine) onNewerVote(msg *consensus.Message) error {
-	if m.sticky() && !msg.Force {
+	if m.sticky() && !msg.Force || m.abstains() {
 		return nil
 	}
 	m.becomeFollower(msg.Epoch, 0)

@@ -36,6 +36,9 @@ func formatMessage(m *consensus.Message) string {
 	if m.Force {
 		s += " force"
 	}
+	if m.Doubt != 0 {
+		s += " in doubt"
+	}
 	switch {
 	case m.Kind == KindHeartbeatReply && m.Reject:
 		s += " gap"
@@ -135,6 +138,9 @@ func formatAppend(a *consensus.Append) string {
 	for i := range a.Entries {
 		s += " [" + formatEntry(&a.Entries[i]) + "]"
 	}
+	if a.Repaired {
+		s += " repaired"
+	}
 	return s
 }
 
@@ -142,10 +148,16 @@ func formatAppend(a *consensus.Append) string {
 func formatStatus(s *consensus.Status) string {
 	out := fmt.Sprintf("%v: %v in epoch %d, leader %v, log (%d,%d], durable %d, commit %d, applied %d\n",
 		s.ID, s.Role, s.HardState.Epoch, s.Leader, s.Released, s.LastIndex, s.Durable, s.Commit, s.Applied)
+	if s.InDoubt {
+		out = strings.TrimSuffix(out, "\n") + ", in doubt\n"
+	}
 	for _, p := range s.Peers {
 		word := ""
 		if p.Learner {
 			word = " learner"
+		}
+		if p.InDoubt {
+			word += " in doubt"
 		}
 		out += fmt.Sprintf("   %v%s: %s match %d next %d, %d under way\n", p.ID, word, p.State, p.Match, p.Next, p.Inflight)
 	}

@@ -185,7 +185,7 @@ func (m *Machine) onNewerTimeoutNow(msg *consensus.Message) error {
 // try (R4), so this cannot be used to disturb. The reply acknowledges nothing: the
 // addressee may lead our epoch by the time it arrives.
 func (m *Machine) onOlderLeader(msg *consensus.Message) error {
-	m.send(consensus.Message{Kind: KindHeartbeatReply, To: msg.From})
+	m.send(consensus.Message{Kind: KindHeartbeatReply, To: msg.From, Doubt: m.doubt.name})
 	return nil
 }
 

@@ -22,6 +22,8 @@ import (
 //	commit           Commit. Nobody answers it.
 //	snapshot         Snapshot.
 //	timeout-now      nothing.
+//
+// append, heartbeat and their replies may carry Doubt (doubt.go).
 const (
 	KindSnapshot       = consensus.KindSnapshot
 	KindPreVote        = consensus.MessageKind(2)

@@ -46,6 +46,7 @@ type Machine struct {
 	read   reads
 	duty   follower
 	lead   leadership
+	doubt  doubt
 	queue  queue
 	ready  consensus.Ready
 	// stepping is the message that Step works on; it is empty between calls.
@@ -134,7 +135,10 @@ func New(c consensus.Config) (*Machine, error) {
 	m.configure()
 	m.queue.written, m.queue.changed = m.log.last, false
 	m.resetElectionTimer()
-	if m.soleVoter() {
+	if c.Log.InDoubt {
+		m.doubt.name = 1 + m.rand.Uint64N(positionMax)
+	}
+	if m.soleVoter() && m.electable() {
 		m.campaign()
 	}
 	return m, nil
@@ -250,6 +254,7 @@ func (m *Machine) Done(d consensus.Done) {
 // for a candidate.
 func (m *Machine) doneDurable(seq consensus.Seq) {
 	m.disk.acknowledge(seq)
+	m.doubtEnds()
 	switch m.role {
 	case consensus.Leader:
 		m.advanceCommit()

@@ -75,7 +75,7 @@ func (m *Machine) releaseConfigurations() {
 // log has removed it already (thesis §4.2.2, figure 4.6); it does not count its
 // own vote then.
 func (m *Machine) electable() bool {
-	if m.duty.installing != 0 {
+	if m.duty.installing != 0 || m.abstains() {
 		return false
 	}
 	c := m.inForce()

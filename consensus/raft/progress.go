@@ -56,6 +56,10 @@ type peer struct {
 	told consensus.Index
 	// beat: a heartbeat is to be sent.
 	beat bool
+	// doubt names the doubt that the replica says it is in; witness is the entry that
+	// ends it (doubt.go). Invariant: match is not counted while doubt is not zero.
+	doubt   uint64
+	witness consensus.Index
 
 	// shipments are the appends under way in replicate, shipped their cost.
 	shipments ring[shipment]

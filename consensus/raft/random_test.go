@@ -3,6 +3,7 @@ package raft
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -40,6 +41,7 @@ type chaos struct {
 	loss    int // messages lost of 100
 	hasty   int // unsynced hard states lost to a crash, of 100
 	members bool
+	rots    bool // disks may lose what was durable, one at a time
 	next    consensus.ProposalID
 	// waiting are the read barriers, with what was decided when they started;
 	// open are the proposals of each host that have no end yet.
@@ -103,12 +105,15 @@ func newChaos(seed uint64) *chaos {
 		c.total += weight
 	}
 	c.loss, c.hasty, c.members = c.rng.IntN(12), c.rng.IntN(2)*c.rng.IntN(60), c.rng.IntN(2) == 0
+	c.rots = !c.members && c.rng.IntN(2) == 0
 	electionTicks, messageBytes := 3+c.rng.IntN(8), 20+c.rng.IntN(2)*c.rng.IntN(300)
 	c.config = func(cfg *consensus.Config) {
 		cfg.ElectionTicks, cfg.HeartbeatTicks, cfg.MessageBytes = electionTicks, max(1, electionTicks/3), messageBytes
 	}
 	var ids []consensus.ReplicaID
-	for i := range 1 + c.rng.IntN(5) {
+	size := 1 + c.rng.IntN(5)
+	c.rots = c.rots && size >= 3
+	for i := range size {
 		ids = append(ids, consensus.ReplicaID(i+1))
 	}
 	for _, id := range ids {
@@ -198,6 +203,27 @@ func (c *chaos) kill(h *host) {
 	}
 	c.crash(h, c.rng.IntN(len(h.writes)+1), c.rng.IntN(3))
 	clear(c.open[h.id])
+	if c.rots && c.rng.IntN(2) == 0 && !c.inDoubt() {
+		c.damage(h)
+	}
+}
+
+// inDoubt reports whether a disk has lost something that is not repaired yet: a group
+// survives one such loss at a time.
+func (c *chaos) inDoubt() bool {
+	return slices.ContainsFunc(c.hosts, func(h *host) bool { return h.durable.doubt })
+}
+
+// damage takes entries from a crashed host's log, and perhaps its vote or epoch.
+func (c *chaos) damage(h *host) {
+	hard := h.durable.hard
+	switch c.rng.IntN(3) {
+	case 0:
+		hard = consensus.HardState{}
+	case 1:
+		hard.Vote = 0
+	}
+	c.rot(h, h.durable.last()-min(h.durable.last(), consensus.Index(c.rng.IntN(8))), hard)
 }
 
 // cutOne cuts one direction between two hosts.

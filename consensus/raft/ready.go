@@ -103,6 +103,7 @@ func (m *Machine) work() bool {
 	q := &m.queue
 	return len(q.send)+len(q.afterSync)+len(q.entries) > 0 ||
 		m.commit > m.learned || m.hard != m.disk.handed || q.truncate != 0 || q.changed ||
+		m.doubt.repaired && m.doubt.seq == 0 ||
 		len(q.reads)+len(q.dropped)+len(q.unknown)+len(q.needSnapshot) > 0 || q.install != nil
 }
 
@@ -117,6 +118,7 @@ func (m *Machine) fillAppend(a *consensus.Append) {
 		q.hard = m.hard
 		a.HardState = &q.hard
 	}
+	m.fillRepaired(a)
 	if !a.Empty() {
 		last := m.log.last
 		if m.duty.installing != 0 {
@@ -125,6 +127,9 @@ func (m *Machine) fillAppend(a *consensus.Append) {
 			q.written = last
 		}
 		m.disk.handOut(last, m.hard)
+	}
+	if a.Repaired {
+		m.doubt.seq = m.disk.issued
 	}
 	a.Seq = m.disk.issued
 }

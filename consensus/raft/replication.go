@@ -46,7 +46,10 @@ func (m *Machine) appendOwn(kind consensus.EntryKind, data []byte, id consensus.
 // acked is how far a voter has the leader's log on disk.
 func (m *Machine) acked(id consensus.ReplicaID) consensus.Index {
 	if id != m.id {
-		return m.find(id).match
+		if p := m.find(id); p.doubt == 0 || mutant.On(mutant.RaftCountDoubtful) {
+			return p.match
+		}
+		return 0
 	}
 	if mutant.On(mutant.RaftCountSelfEarly) {
 		return m.log.last
@@ -123,7 +126,7 @@ func (m *Machine) sendAppend(p *peer, span consensus.Span) {
 	p.told = m.commit
 	m.send(consensus.Message{
 		Kind: KindAppend, To: p.id, Index: p.next - 1, IndexEpoch: m.log.epochAt(p.next - 1),
-		Commit: m.commit, Round: m.read.round, Fill: span,
+		Commit: m.commit, Round: m.read.round, Fill: span, Doubt: m.settled(p),
 	})
 }
 
@@ -137,7 +140,7 @@ func (m *Machine) window(p *peer) uint64 {
 
 func (m *Machine) sendHeartbeat(p *peer) {
 	p.beat, p.told = false, m.commit
-	m.send(consensus.Message{Kind: KindHeartbeat, To: p.id, Index: p.next - 1, Commit: m.commit, Round: m.read.round})
+	m.send(consensus.Message{Kind: KindHeartbeat, To: p.id, Index: p.next - 1, Commit: m.commit, Round: m.read.round, Doubt: m.settled(p)})
 }
 
 func (m *Machine) sendCommit(p *peer) {
@@ -154,6 +157,7 @@ func (m *Machine) beatAll() {
 // onAppend accepts entries behind one that matches (§5.3).
 func (m *Machine) onAppend(msg *consensus.Message) error {
 	m.heard(msg.From)
+	m.reassured(msg)
 	if m.duty.installing != 0 {
 		return nil // the leader will send again; nothing may be appended now
 	}
@@ -233,7 +237,7 @@ func (m *Machine) rejectAppend(msg *consensus.Message) {
 	hint := max(m.commit, m.log.backOff(msg.Index, msg.IndexEpoch))
 	m.send(consensus.Message{
 		Kind: KindAppendReply, To: msg.From, Reject: true, Index: msg.Index,
-		Hint: hint, HintEpoch: m.log.epochAt(hint),
+		Hint: hint, HintEpoch: m.log.epochAt(hint), Doubt: m.doubt.name,
 	})
 }
 
@@ -246,6 +250,7 @@ func (m *Machine) learn(commit consensus.Index) {
 // onHeartbeat confirms the leader.
 func (m *Machine) onHeartbeat(msg *consensus.Message) error {
 	m.heard(msg.From)
+	m.reassured(msg)
 	m.learn(msg.Commit)
 	m.duty.beat = true
 	m.duty.gap = m.duty.verified < msg.Index
@@ -266,8 +271,9 @@ func (m *Machine) flushFollower() {
 	if m.leader == 0 {
 		return
 	}
+	m.settleDoubt()
 	if d.ack && d.installing == 0 {
-		reply := consensus.Message{Kind: KindAppendReply, To: m.leader, Index: d.verified, Round: d.ackRound}
+		reply := consensus.Message{Kind: KindAppendReply, To: m.leader, Index: d.verified, Round: d.ackRound, Doubt: m.doubt.name}
 		if mutant.On(mutant.RaftAckBeforeDurable) {
 			m.send(reply)
 		} else {
@@ -277,7 +283,7 @@ func (m *Machine) flushFollower() {
 	if d.beat {
 		m.send(consensus.Message{
 			Kind: KindHeartbeatReply, To: m.leader, Reject: d.gap, Round: d.beatRound,
-			Index: min(d.verified, m.disk.index), Hint: d.verified,
+			Index: min(d.verified, m.disk.index), Hint: d.verified, Doubt: m.doubt.name,
 		})
 	}
 	d.ack, d.beat, d.gap, d.ackRound, d.beatRound = false, false, false, 0, 0
@@ -285,9 +291,7 @@ func (m *Machine) flushFollower() {
 
 // onAppendReply moves a peer's window, or finds where its log meets ours.
 func (m *Machine) onAppendReply(msg *consensus.Message) error {
-	p := m.find(msg.From)
-	p.active = true
-	p.round = max(p.round, msg.Round)
+	p := m.answered(msg)
 	if msg.Reject {
 		m.rejected(p, msg)
 		return nil
@@ -323,9 +327,7 @@ func (m *Machine) accepted(p *peer, match consensus.Index) {
 // onHeartbeatReply is a sign of life, a late acknowledgement if a reply was lost,
 // and the way a lost append is noticed.
 func (m *Machine) onHeartbeatReply(msg *consensus.Message) error {
-	p := m.find(msg.From)
-	p.active = true
-	p.round = max(p.round, msg.Round)
+	p := m.answered(msg)
 	if p.flow == probe {
 		p.waiting = false
 	}

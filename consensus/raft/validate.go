@@ -46,7 +46,7 @@ func misshapen(msg *consensus.Message, self consensus.ReplicaID) string {
 		return "impossible sender"
 	case msg.Epoch == 0 || msg.Epoch > positionMax:
 		return "impossible epoch"
-	case max(msg.Index, msg.Commit, msg.Hint) > positionMax || msg.Round > positionMax:
+	case max(msg.Index, msg.Commit, msg.Hint) > positionMax || max(msg.Round, msg.Doubt) > positionMax:
 		return "impossible position"
 	case msg.IndexEpoch > msg.Epoch || msg.HintEpoch > msg.Epoch:
 		return "entry of a later epoch"
@@ -56,6 +56,8 @@ func misshapen(msg *consensus.Message, self consensus.ReplicaID) string {
 		return "not filled"
 	case len(msg.Entries) > 0 && msg.Kind != KindAppend:
 		return "unexpected entries"
+	case msg.Doubt != 0 && !speaksOfDoubt(msg.Kind):
+		return "unexpected doubt"
 	case (msg.Snapshot != nil) != (msg.Kind == KindSnapshot):
 		return "unexpected or missing snapshot"
 	}
@@ -65,6 +67,12 @@ func misshapen(msg *consensus.Message, self consensus.ReplicaID) string {
 // asksAbout reports whether Index and IndexEpoch of this kind describe an entry.
 func asksAbout(k consensus.MessageKind) bool {
 	return k == KindPreVote || k == KindVote || k == KindAppend
+}
+
+// speaksOfDoubt reports whether a kind may carry Doubt: what a leader and its
+// followers say to each other again and again.
+func speaksOfDoubt(k consensus.MessageKind) bool {
+	return k == KindAppend || k == KindAppendReply || k == KindHeartbeat || k == KindHeartbeatReply
 }
 
 // validateReply refuses answers from strangers, who were never asked, and answers

@@ -15,6 +15,7 @@ type write struct {
 	truncate consensus.Index
 	entries  []consensus.Entry
 	install  *consensus.Snapshot
+	repaired bool
 	after    []consensus.Message // leave once this is durable
 }
 
@@ -23,6 +24,7 @@ type disk struct {
 	hard     consensus.HardState
 	released consensus.Snapshot // the position and configuration before the first entry
 	entries  []consensus.Entry
+	doubt    bool // something durable was lost
 }
 
 func (d *disk) last() consensus.Index {
@@ -59,6 +61,7 @@ func (d *disk) perform(w *write) {
 		}
 		d.entries = append(d.entries, e)
 	}
+	d.doubt = d.doubt && !w.repaired
 }
 
 func (d *disk) clone() disk {
@@ -164,7 +167,7 @@ func (w *world) start(h *host) {
 	c.HardState = h.view.hard
 	c.Log = consensus.LogState{
 		Released: h.view.released.Index, ReleasedEpoch: h.view.released.Epoch,
-		Configuration: h.view.released.Configuration,
+		Configuration: h.view.released.Configuration, InDoubt: h.view.doubt,
 	}
 	for _, e := range h.view.entries {
 		info := consensus.EntryInfo{Epoch: e.Epoch, Orig: e.Orig, Kind: e.Kind, Size: uint32(len(e.Data))}
@@ -204,6 +207,20 @@ func (w *world) crash(h *host, survive, prefix int) {
 	h.m, h.writes = nil, nil
 }
 
+// rot takes from a crashed host's log what was durable: the entries behind keep, which
+// is at least what its state holds, and the hard state if it is not given.
+func (w *world) rot(h *host, keep consensus.Index, hard consensus.HardState) {
+	d := &h.durable
+	d.doubt, d.hard = true, hard
+	if keep < d.last() {
+		d.entries = slices.Clone(d.entries[:max(keep, d.released.Index)-d.released.Index])
+	}
+	for _, e := range d.entries {
+		d.hard.Epoch = max(d.hard.Epoch, e.Epoch)
+	}
+	d.hard.Epoch = max(d.hard.Epoch, d.released.Epoch)
+}
+
 // pump drains a machine's Ready.
 func (w *world) pump(h *host) {
 	if h.m == nil {
@@ -221,7 +238,7 @@ func (w *world) take(h *host, rd *consensus.Ready) {
 	if rd.RoleChanged {
 		w.checkElectionSafety(h)
 	}
-	wr := write{seq: rd.Append.Seq, truncate: rd.Append.Truncate, after: slices.Clone(rd.AfterSync)}
+	wr := write{seq: rd.Append.Seq, truncate: rd.Append.Truncate, repaired: rd.Append.Repaired, after: slices.Clone(rd.AfterSync)}
 	wr.entries = slices.Clone(rd.Append.Entries)
 	if rd.Append.HardState != nil {
 		hard := *rd.Append.HardState
