@@ -12,8 +12,8 @@ import (
 
 var mutantSeeds = flag.Int("raft.mutantseeds", 4000, "random clusters in which a mutant must be caught")
 
-// TestMutantsAreCaught: every seeded bug of this package shows in a half partition or
-// in the random cluster within a bounded number of seeds, and the same seeds are
+// TestMutantsAreCaught: every seeded bug of this package shows in a half partition, by
+// a forgotten vote or in the random cluster within a bounded number of seeds, and the same seeds are
 // clean without it.
 func TestMutantsAreCaught(t *testing.T) {
 	for _, mut := range mutant.Table {
@@ -27,6 +27,10 @@ func TestMutantsAreCaught(t *testing.T) {
 			defer func() { _ = mutant.Select() }()
 			if err := halfPartition(); err != nil {
 				t.Logf("caught by half a partition: %v", err)
+				return
+			}
+			if err := forgottenVote(3); err != nil {
+				t.Logf("caught by a forgotten vote: %v", err)
 				return
 			}
 			for seed := uint64(1); seed <= uint64(*mutantSeeds); seed++ {

@@ -70,7 +70,7 @@
 //	5       1       message kind, not 0
 //	6       2       fields: 1 reject, 2 force; present are 4 epoch, 8 index, 16 index
 //	                epoch, 32 commit, 64 round, 128 hint, 256 hint epoch, 512 entries,
-//	                1024 snapshot
+//	                1024 snapshot, 2048 doubt
 //	8       8       from
 //	16      8       to
 //	24      uvarint group

@@ -43,7 +43,7 @@ const packetVersion = 1
 // more, so that a decoder never allocates more than four times its input (T4); what is
 // smaller is padded with zeros. Real entries and most real messages are larger anyway.
 const (
-	minPacketBytes = 56 // Packet: 184 bytes in memory
+	minPacketBytes = 56 // Packet: 192 bytes in memory
 	minEntryBytes  = 16 // consensus.Entry: 56 bytes in memory
 )
 
@@ -67,8 +67,9 @@ const (
 	fieldHintEpoch
 	fieldEntries
 	fieldSnapshot
+	fieldDoubt
 
-	fieldsKnown = fieldSnapshot<<1 - 1
+	fieldsKnown = fieldDoubt<<1 - 1
 )
 
 // The bits of an entry's flags: which fields differ from what the entry before it (the
@@ -127,7 +128,7 @@ func appendMessage(dst []byte, start int, m *consensus.Message) []byte {
 	dst = binary.AppendUvarint(dst, uint64(m.Group))
 	for _, v := range [...]uint64{
 		uint64(m.Epoch), uint64(m.Index), uint64(m.IndexEpoch), uint64(m.Commit),
-		m.Round, uint64(m.Hint), uint64(m.HintEpoch),
+		m.Round, uint64(m.Hint), uint64(m.HintEpoch), m.Doubt,
 	} {
 		if v != 0 {
 			dst = binary.AppendUvarint(dst, v)
@@ -161,6 +162,7 @@ func messageFields(m *consensus.Message) uint16 {
 	set(m.HintEpoch != 0, fieldHintEpoch)
 	set(len(m.Entries) != 0, fieldEntries)
 	set(m.Snapshot != nil, fieldSnapshot)
+	set(m.Doubt != 0, fieldDoubt)
 	return f
 }
 

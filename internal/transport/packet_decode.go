@@ -201,6 +201,7 @@ func (c *cursor) message(m *consensus.Message, size int) error {
 	m.Round = optional(fieldRound)
 	m.Hint = consensus.Index(optional(fieldHint))
 	m.HintEpoch = consensus.Epoch(optional(fieldHintEpoch))
+	m.Doubt = optional(fieldDoubt)
 	if err := c.padding(size, minPacketBytes); err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func samples() []struct {
 		{"smallest message", Packet{Kind: PacketConsensus, Message: consensus.Message{Kind: 1, Group: 1, From: a, To: b}}},
 		{"every scalar", Packet{Kind: PacketConsensus, Message: consensus.Message{
 			Kind: 255, Group: 1 << 40, From: a, To: b, Epoch: 1 << 63, Index: 1000, IndexEpoch: 6, Commit: 990,
-			Round: 77, Reject: true, Force: true, Hint: 900, HintEpoch: 5,
+			Round: 77, Reject: true, Force: true, Hint: 900, HintEpoch: 5, Doubt: 1 << 60,
 		}}},
 		{"append", Packet{Kind: PacketConsensus, Message: consensus.Message{
 			Kind: 3, Group: 2, From: a, To: b, Epoch: 7, Index: 100, IndexEpoch: 7, Commit: 99,
@@ -182,6 +182,7 @@ func drawPacket(t *rapid.T) Packet {
 		Commit: consensus.Index(n("commit")), Round: n("round"),
 		Reject: rapid.Bool().Draw(t, "reject"), Force: rapid.Bool().Draw(t, "force"),
 		Hint: consensus.Index(n("hint")), HintEpoch: consensus.Epoch(n("hint epoch")),
+		Doubt: n("doubt"),
 	}
 	m.Entries = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) consensus.Entry {
 		return consensus.Entry{

@@ -36,6 +36,7 @@ const (
 	setInstalled        // the released index is target.released, whatever it was
 	setRemoved          // start from nothing, not from the group's state
 	setRepaired         // clear suspect and unknown
+	setSuspect          // set suspect
 )
 
 // keptParts bounds what Reset keeps for the next use.
@@ -137,6 +138,10 @@ func (b *Batch) Repaired(g consensus.GroupID) {
 	p.set |= setRepaired
 	p.repaired = true
 }
+
+// Suspect keeps a group suspect until Repaired, although what was faulty is truncated
+// or released: its replica has still forgotten what it promised.
+func (b *Batch) Suspect(g consensus.GroupID) { b.part(g).set |= setSuspect }
 
 func (b *Batch) record(p *part, r record) {
 	p.records = append(p.records, r)

@@ -153,6 +153,9 @@ func (p *part) result(base meta) meta {
 	if p.set&setRepaired != 0 {
 		m.suspect, m.unknown = false, consensus.Span{}
 	}
+	if p.set&setSuspect != 0 {
+		m.suspect = true
+	}
 	if p.set&setInstalled != 0 || p.set&setReleased != 0 && p.target.released > m.released {
 		m.released, m.releasedEpoch = p.target.released, p.target.releasedEpoch
 	}
