@@ -53,6 +53,7 @@ const (
 // The mutants of internal/shard.
 const (
 	ShardForgetHardState   Name = "shard-forget-hard-state"
+	ShardForgetDamage      Name = "shard-forget-damage"
 	ShardSendHeld          Name = "shard-send-held"
 	ShardReleaseUnflushed  Name = "shard-release-unflushed"
 	ShardProposeAnyEpoch   Name = "shard-propose-any-epoch"
@@ -98,6 +99,7 @@ var Table = []Mutant{
 	{StoreAppliedApart, "the applied index is committed in a batch of its own, before the effects"},
 	{StoreExpireAlways, "a lease is expired as a deposed leader saw it: with its deadlines, in another's epoch"},
 	{ShardForgetHardState, "a restart takes the epoch from the last entry and forgets the vote: an epoch can be led twice"},
+	{ShardForgetDamage, "a restart takes what a damaged log still holds for all that it held, and votes"},
 	{ShardSendHeld, "messages that wait for the log leave at once"},
 	{ShardReleaseUnflushed, "the log is released up to what is applied, flushed or not"},
 	{ShardProposeAnyEpoch, "a proposal enters the log in any epoch, not only in the one it was handed in for"},

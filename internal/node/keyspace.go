@@ -36,6 +36,7 @@ type KeyspaceStatus struct {
 	CommitIndex   uint64
 	AppliedIndex  uint64
 	IsLearner     bool
+	InDoubt       bool   // its log has lost something, and is being repaired
 	LeaderChanges uint64 // leaders seen since the start
 	Pending       int64  // commands of this node that wait for their result
 }
@@ -161,10 +162,13 @@ func (n *Node) publish() {
 		next := KeyspaceStatus{
 			Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
 			CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
-			IsLearner: old.IsLearner, LeaderChanges: old.LeaderChanges, Pending: int64(k.waiters.Len()),
+			IsLearner: old.IsLearner, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, Pending: int64(k.waiters.Len()),
 		}
 		if next == *old {
 			continue
+		}
+		if old.InDoubt && !next.InDoubt {
+			n.cfg.Logger.Info("the log is repaired: this replica votes again", "shard", k.shard)
 		}
 		if next.Leader != old.Leader || next.Term != old.Term {
 			s := r.Status()
@@ -195,7 +199,7 @@ func (n *Node) openShard(id shard.ID, name string) error {
 	}
 	n.router.AddShard(id, waiters, machine.Applied)
 	k := &Keyspace{n: n, name: name, shard: id, store: s, waiters: waiters, replica: replica}
-	k.status.Store(&KeyspaceStatus{})
+	k.status.Store(&KeyspaceStatus{InDoubt: replica.InDoubt()})
 	n.keyspaces[name] = k
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
-	"github.com/quorate/quorate/internal/wal"
 )
 
 // restore puts together what the engine and the log know of a shard.
@@ -17,14 +16,16 @@ func (n *Node) restore(id shard.ID, s *store.Store) (consensus.Config, error) {
 	if err != nil {
 		return consensus.Config{}, err
 	}
-	c, ahead, err := shard.Restore(s.Applied(), state, n.firstConfiguration())
+	c, mend, err := shard.Restore(id, s.Applied(), state, n.firstConfiguration())
 	if err != nil {
 		return consensus.Config{}, fmt.Errorf("%s: %w", n.cfg.DataDir, err)
 	}
-	if ahead {
-		var b wal.Batch
-		shard.RecordAhead(&b, id, &c)
-		if err := n.log.log.Write(&b); err != nil {
+	if c.Log.InDoubt {
+		n.cfg.Logger.Warn("the log has lost what was durable: this replica does not vote until its leader has repaired it",
+			"shard", id, "faulty", fmt.Sprint(state.Faulty), "hard-state-in-doubt", state.Suspect, "dir", n.dir.wal)
+	}
+	if mend != nil {
+		if err := n.log.log.Write(mend); err != nil {
 			return consensus.Config{}, err
 		}
 		if err := n.log.log.Sync(); err != nil {

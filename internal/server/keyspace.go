@@ -83,6 +83,9 @@ type KeyspaceStatus struct {
 	CommitIndex, AppliedIndex uint64
 	// IsLearner says that this node's replica has no vote.
 	IsLearner bool
+	// InDoubt says that the replica's log has lost something, and that it does not vote
+	// until its leader has repaired it.
+	InDoubt bool
 	// Corrupt says that this node's replica differs from the others, or lost data.
 	Corrupt bool
 

@@ -40,6 +40,9 @@
 //	    applied never will be.
 //	H8  A lease is expired only by a leader whose barrier is applied, at or after
 //	    the deadline counted from its last renewal or from that barrier.
+//	H9  A replica whose log has lost what was durable says so to its machine, and to the
+//	    log, until the machine reports it repaired; the log forgets it together with
+//	    what the machine has repaired (C10).
 //
 // # Deliberately absent
 //

@@ -79,7 +79,7 @@ type ticketCover struct {
 
 // Counters count what the node exposes as metrics. They only grow.
 type Counters struct {
-	messagesLost, messagesRefused, logReads, snapshotsFailed, snapshotsSent, snapshotsInstalled uint64
+	messagesLost, messagesRefused, logReads, snapshotsFailed, snapshotsSent, snapshotsInstalled, repaired uint64
 }
 
 // MessagesLost is the number of outgoing messages that were lost here.
@@ -90,6 +90,9 @@ func (c *Counters) MessagesRefused() uint64 { return c.messagesRefused }
 
 // LogReads is the number of messages whose entries were read back from the log.
 func (c *Counters) LogReads() uint64 { return c.logReads }
+
+// Repaired is the number of replicas whose damaged log was repaired by their leaders.
+func (c *Counters) Repaired() uint64 { return c.repaired }
 
 // SnapshotsSent is the number of snapshot streams that ended well.
 func (c *Counters) SnapshotsSent() uint64 { return c.snapshotsSent }

@@ -21,6 +21,7 @@ type Replica struct {
 
 	cache entryCache
 	state LeaderState // as last reported to Outcome
+	doubt bool        // the machine is in doubt (H9)
 	dirty bool        // in host.dirty
 
 	// Appends: handed to the log up to appended, durable up to durable.
@@ -80,6 +81,7 @@ func newReplica(h *Host, id ID, c ReplicaConfig) (*Replica, error) {
 		learned:  c.Machine.Applied + 1,
 		applied:  c.Machine.Applied,
 		released: c.Machine.Log.Released,
+		doubt:    c.Machine.Log.InDoubt,
 		first:    c.Machine.Log.Configuration.Clone(),
 		holders:  make(map[*SnapshotSend]consensus.Index),
 		times:    stageTimes{stages: &h.stages},
@@ -103,6 +105,9 @@ func (r *Replica) Learned() consensus.Index { return r.learned - 1 }
 
 // State is who leads, as last reported to Outcome.
 func (r *Replica) State() LeaderState { return r.state }
+
+// InDoubt reports whether the replica's damaged log is still being repaired (H9).
+func (r *Replica) InDoubt() bool { return r.doubt }
 
 // Store is the replica's state machine; its views may be read from any goroutine.
 func (r *Replica) Store() *store.Store { return r.applier.store }
@@ -191,10 +196,30 @@ func (r *Replica) append(a *consensus.Append) {
 		r.sizes.appended(u.last, u.bytes)
 		r.times.appended(u.last, r.host.now)
 	}
+	if a.Repaired {
+		r.repaired()
+	}
 	r.unsynced = append(r.unsynced, u)
 	r.waiting += u.bytes
 	r.host.ticketFor(r, a.Seq)
 }
+
+// repaired has the log forget what it has lost of this replica (H9). Once no replica of
+// the node is in doubt, there is also no shard left that may be missing whole.
+func (r *Replica) repaired() {
+	batch := r.host.logBatch()
+	batch.Repaired(Group(r.id))
+	r.host.counters.repaired++
+	for _, o := range r.host.order {
+		if o != r && o.doubt {
+			return
+		}
+	}
+	batch.Repaired(everyGroup)
+}
+
+// everyGroup stands for the groups that a log does not know; see wal.Batch.Repaired.
+const everyGroup consensus.GroupID = 0
 
 // entryOverhead is what an entry takes in a log batch beside its data, at most.
 const entryOverhead = 128
@@ -295,6 +320,7 @@ func (r *Replica) transmit(m *consensus.Message) {
 
 func (r *Replica) roleChanged() {
 	s := r.machine.Status()
+	r.doubt = s.InDoubt
 	state := LeaderState{Leader: s.Leader, Epoch: s.HardState.Epoch, Leads: s.Role == consensus.Leader}
 	if state == r.state {
 		return

@@ -10,57 +10,128 @@ import (
 	"github.com/quorate/quorate/internal/wal"
 )
 
-// ErrLogDamaged is returned by Restore when the log has lost entries that were
-// durable: this replica may have acknowledged them and must not vote.
-var ErrLogDamaged = errors.New("the log has lost durable entries")
+// ErrLogDamaged is returned by Restore when the log has lost what was durable and no
+// peer can make up for it.
+var ErrLogDamaged = errors.New("the log has lost what was durable")
 
-// RecordAhead puts into a log batch what Restore made of an engine that is ahead of
-// its log. The hard state belongs to it: the machine is told that its epoch is
-// durable, and would not write it again.
-func RecordAhead(b *wal.Batch, id ID, c *consensus.Config) {
-	b.Install(Group(id), c.Log.Released, c.Log.ReleasedEpoch)
-	b.HardState(Group(id), c.HardState)
-}
-
-// Restore puts together what engine and log know of a replica. ahead says that
-// the engine is ahead of the log (H6): the caller must then make what RecordAhead
-// says durable before the replica starts. first is the shard's first
-// configuration, for a replica that has applied nothing.
-func Restore(applied store.Applied, log wal.GroupState, first consensus.Configuration) (c consensus.Config, ahead bool, err error) {
-	if len(log.Faulty) > 0 || log.Suspect {
-		return c, false, fmt.Errorf("%w: entries %v, hard state in doubt: %v: restore the directory, or remove the member and add it anew",
-			ErrLogDamaged, log.Faulty, log.Suspect)
-	}
+// Restore puts together what engine and log know of a replica. first is the shard's
+// first configuration, for a replica that has applied nothing. mend, when not nil, is
+// what the log must hold durably before the replica starts:
+//
+//   - The engine is ahead of the log (H6): the log restarts at the applied index, with the
+//     epoch that the machine is told is durable.
+//   - Entries that are applied are damaged: they are released, nothing else is missing.
+//   - Others are damaged, or the hard state may be too old: the log ends before the damage,
+//     and the replica is in doubt until its leader has repaired it (H9).
+func Restore(id ID, applied store.Applied, log wal.GroupState, first consensus.Configuration) (c consensus.Config, mend *wal.Batch, err error) {
 	configuration := first
 	if len(applied.Configuration) > 0 {
 		if configuration, err = consensus.DecodeConfiguration(applied.Configuration); err != nil {
-			return c, false, fmt.Errorf("configuration at index %d: %w", applied.Index, err)
+			return c, nil, fmt.Errorf("configuration at index %d: %w", applied.Index, err)
 		}
 	}
-	at, epoch := consensus.Index(applied.Index), consensus.Epoch(applied.Epoch)
+	at := consensus.Index(applied.Index)
 	if at < log.Released {
-		return c, false, fmt.Errorf("%w: the engine has applied up to %d, the log begins behind %d", ErrLogDamaged, at, log.Released)
+		return c, nil, fmt.Errorf("%w: the engine has applied up to %d, the log begins behind %d: restore the directory, or remove the member and add it anew",
+			ErrLogDamaged, at, log.Released)
 	}
-	c.HardState, c.Applied = log.HardState, at
-	if mutant.On(mutant.ShardForgetHardState) {
-		c.HardState = consensus.HardState{Epoch: max(epoch, log.ReleasedEpoch)}
-		if n := len(log.Entries); n > 0 {
-			c.HardState.Epoch = max(c.HardState.Epoch, log.Entries[n-1].Epoch)
+	r := restoring{group: Group(id), log: log, at: at, epoch: consensus.Epoch(applied.Epoch)}
+	r.findDamage()
+	if r.inDoubt && len(configuration.Voters) < 2 {
+		return c, nil, fmt.Errorf("%w: entries %v, hard state in doubt: %v, and there is no other voter to repair it: restore the directory from a backup",
+			ErrLogDamaged, log.Faulty, log.Suspect)
+	}
+	r.recover()
+	c.HardState, c.Applied = r.hardState(), at
+	c.Log = consensus.LogState{
+		Released: r.log.Released, ReleasedEpoch: r.log.ReleasedEpoch,
+		Configuration: configuration, Entries: r.log.Entries, InDoubt: r.inDoubt,
+	}
+	return c, r.mend(), nil
+}
+
+// restoring is a log on its way to what its machine can start from.
+type restoring struct {
+	group consensus.GroupID
+	log   wal.GroupState
+	at    consensus.Index // what the engine has applied
+	epoch consensus.Epoch
+
+	ahead   bool            // the engine is ahead: the log restarts at its state
+	below   bool            // something applied is damaged
+	lost    consensus.Index // the first entry behind it that is damaged; zero: none
+	inDoubt bool
+}
+
+// findDamage tells what is lost from what the engine has anyway.
+func (r *restoring) findDamage() {
+	if mutant.On(mutant.ShardForgetDamage) {
+		return
+	}
+	for _, span := range r.log.Faulty {
+		r.below = r.below || span.Lo <= r.at
+		if span.Hi > r.at+1 && r.lost == 0 {
+			r.lost = max(span.Lo, r.at+1)
 		}
 	}
-	c.Log = consensus.LogState{
-		Released: log.Released, ReleasedEpoch: log.ReleasedEpoch,
-		Configuration: configuration, Entries: log.Entries,
+	r.inDoubt = r.log.Suspect || r.lost != 0
+}
+
+// recover cuts the log down to what is whole and agrees with the engine.
+func (r *restoring) recover() {
+	l := &r.log
+	if r.lost != 0 {
+		l.Entries = l.Entries[:min(len(l.Entries), int(r.lost-l.Released-1))]
 	}
-	if agrees(log, at, epoch) {
-		return c, false, nil
+	if r.ahead = !agrees(*l, r.at, r.epoch); r.ahead {
+		l.Released, l.ReleasedEpoch, l.Entries = r.at, r.epoch, nil
+		return
 	}
-	c.Log.Released, c.Log.ReleasedEpoch, c.Log.Entries = at, epoch, nil
-	c.HardState.Epoch = max(c.HardState.Epoch, epoch)
-	if c.HardState.Epoch != log.HardState.Epoch {
-		c.HardState.Vote = 0
+	if r.below && r.at > l.Released {
+		k := r.at - l.Released
+		l.Released, l.ReleasedEpoch, l.Entries = r.at, l.Entries[k-1].Epoch, l.Entries[k:]
 	}
-	return c, true, nil
+}
+
+// hardState is what the replica has promised as far as log and engine know.
+func (r *restoring) hardState() consensus.HardState {
+	hs := r.log.HardState
+	if mutant.On(mutant.ShardForgetHardState) {
+		hs = consensus.HardState{Epoch: max(r.epoch, r.log.ReleasedEpoch)}
+		if n := len(r.log.Entries); n > 0 {
+			hs.Epoch = max(hs.Epoch, r.log.Entries[n-1].Epoch)
+		}
+	}
+	least := r.log.ReleasedEpoch
+	if n := len(r.log.Entries); n > 0 {
+		least = r.log.Entries[n-1].Epoch
+	}
+	if hs.Epoch < least && (r.ahead || r.inDoubt) {
+		hs = consensus.HardState{Epoch: least}
+	}
+	return hs
+}
+
+// mend is what makes the log agree with what the replica starts from.
+func (r *restoring) mend() *wal.Batch {
+	if !r.ahead && !r.below && !r.inDoubt {
+		return nil
+	}
+	var b wal.Batch
+	switch {
+	case r.ahead:
+		b.Install(r.group, r.log.Released, r.log.ReleasedEpoch)
+	case r.below:
+		b.Release(r.group, r.log.Released, r.log.ReleasedEpoch)
+	}
+	if r.lost != 0 {
+		b.Truncate(r.group, r.lost)
+	}
+	if r.inDoubt {
+		b.Suspect(r.group)
+	}
+	b.HardState(r.group, r.hardState())
+	return &b
 }
 
 // agrees reports whether the log holds the entry that the engine applied last.

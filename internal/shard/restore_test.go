@@ -25,14 +25,12 @@ func TestEngineAheadOfLogRestartsTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, ahead, err := Restore(applied, state, first)
-	if err != nil || !ahead {
-		t.Fatalf("engine at 7, empty log: ahead %v, %v", ahead, err)
+	c, b, err := Restore(id, applied, state, first)
+	if err != nil || b == nil {
+		t.Fatalf("engine at 7, empty log: %v", err)
 	}
-	var b wal.Batch
-	RecordAhead(&b, id, &c)
 	b.Append(Group(id), []consensus.Entry{{Index: 8, Epoch: 4, Orig: 4, Kind: consensus.EntryCommand}})
-	if err := log.Write(&b); err != nil {
+	if err := log.Write(b); err != nil {
 		t.Fatal(err)
 	}
 	if err := log.Sync(); err != nil {
@@ -48,8 +46,8 @@ func TestEngineAheadOfLogRestartsTwice(t *testing.T) {
 	if state, err = log.State(Group(id)); err != nil {
 		t.Fatal(err)
 	}
-	if c, ahead, err = Restore(applied, state, first); err != nil || ahead {
-		t.Fatalf("second restart: ahead %v, %v", ahead, err)
+	if c, b, err = Restore(id, applied, state, first); err != nil || b != nil {
+		t.Fatalf("second restart: %v, %v", b, err)
 	}
 	if c.HardState.Epoch != 4 || c.Log.Released != 7 || len(c.Log.Entries) != 1 {
 		t.Errorf("second restart finds %+v", c)

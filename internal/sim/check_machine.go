@@ -69,6 +69,10 @@ type replicaFacts struct {
 	last    consensus.HardState                     // as last appended
 	pending []pendingAppend
 	learned consensus.Index // highest learned in this life
+	// doubt: the disk has lost something. What the replica acknowledged before was
+	// true then and is in lost; what it says in doubt counts for nothing.
+	doubt bool
+	lost  shadowLog
 }
 
 type pendingAppend struct {
@@ -77,6 +81,7 @@ type pendingAppend struct {
 	truncate consensus.Index
 	entries  []shadowEntry
 	first    consensus.Index
+	repaired bool
 }
 
 type shadowEntry struct {
@@ -107,6 +112,12 @@ func (l *shadowLog) epochAt(i consensus.Index) (consensus.Epoch, bool) {
 	}
 	e, ok := l.at(i)
 	return e.epoch, ok
+}
+
+// has reports whether the entry of an epoch is or was in the log.
+func (l *shadowLog) has(i consensus.Index, epoch consensus.Epoch) bool {
+	e, ok := l.at(i)
+	return i <= l.base || ok && e.epoch == epoch
 }
 
 func (l *shadowLog) truncate(from consensus.Index) {
@@ -157,6 +168,9 @@ func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *cons
 	}
 	// An install that was recorded at an epoch makes that epoch durable, too.
 	epoch := max(cfg.HardState.Epoch, cfg.Log.ReleasedEpoch)
+	if cfg.Log.InDoubt && !r.doubt {
+		c.loses(n, id, r)
+	}
 	if epoch < r.hard.Epoch || cfg.HardState.Epoch == r.hard.Epoch && r.hard.Vote != 0 && cfg.HardState.Vote != r.hard.Vote {
 		c.s.violate("hard-state", "shard %d replica %v restarted with %+v, durable was %+v", id, cfg.ID, cfg.HardState, r.hard)
 	}
@@ -184,6 +198,16 @@ func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *cons
 	r.hard.Epoch = epoch
 	r.votes[r.hard.Epoch] = r.hard.Vote
 	return &checkedMachine{Machine: m, s: c.s, node: n, facts: facts, replica: r, boot: n.boots}
+}
+
+// loses takes note that a replica's disk has lost something. Only rot does that.
+func (c *checkers) loses(n *simNode, id shard.ID, r *replicaFacts) {
+	if !n.damaged {
+		c.s.violate("doubt", "shard %d replica %v is in doubt, its disk has no damage", id, r.id)
+	}
+	r.doubt, r.lost = true, r.durable.clone()
+	r.durable.reset(0, 0)
+	r.hard, r.pending = consensus.HardState{}, nil
 }
 
 // certain is the last index of which the disk must hold an entry at least as new as
@@ -247,6 +271,10 @@ func (m *checkedMachine) Done(d consensus.Done) {
 				r.durable.entries = append(r.durable.entries, p.entries...)
 			}
 		}
+		if p.repaired {
+			r.doubt = false
+			m.s.report.count("recovery log repaired")
+		}
 		r.pending = r.pending[1:]
 	}
 	if d.Released != 0 {
@@ -277,7 +305,7 @@ func (m *checkedMachine) Ready() (*consensus.Ready, bool) {
 
 func (m *checkedMachine) append(a *consensus.Append) {
 	r := m.replica
-	p := pendingAppend{seq: a.Seq, truncate: a.Truncate}
+	p := pendingAppend{seq: a.Seq, truncate: a.Truncate, repaired: a.Repaired}
 	if a.HardState != nil {
 		h := *a.HardState
 		if h.Epoch < r.last.Epoch || h.Epoch == r.last.Epoch && r.last.Vote != 0 && h.Vote != r.last.Vote {
@@ -435,8 +463,7 @@ func (m *checkedMachine) checkQuorumDurable(i consensus.Index) {
 		if r == nil {
 			return false
 		}
-		e, ok := r.durable.at(i)
-		return i <= r.durable.base || ok && e.epoch == m.facts.decided[i-1].epoch
+		return !r.doubt && r.durable.has(i, m.facts.decided[i-1].epoch) || r.lost.has(i, m.facts.decided[i-1].epoch)
 	}
 	for _, voters := range [][]consensus.ReplicaID{st.Configuration.Voters, st.Configuration.Outgoing} {
 		n := 0

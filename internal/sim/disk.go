@@ -81,6 +81,26 @@ func (d *disk) crash(keep float64) {
 	d.full, d.badSync, d.dead, d.left = false, false, false, 0
 }
 
+// rot flips a bit of the log's files, in what was written and synced.
+func (d *disk) rot() (name string, offset int) {
+	var logs []string
+	for _, name := range sorted(d.now) {
+		if strings.HasSuffix(name, ".wal") {
+			logs = append(logs, name)
+		}
+	}
+	name = logs[d.rng.IntN(len(logs))]
+	n := d.now[name]
+	end := len(n.kept)
+	for end > 1 && n.kept[end-1] == 0 {
+		end--
+	}
+	offset = d.rng.IntN(end)
+	n.kept[offset] ^= 1 << d.rng.IntN(8)
+	n.data[offset] = n.kept[offset]
+	return name, offset
+}
+
 // dieAfter makes the count-th operation from now on the one at which the process
 // ends: it and all later ones change nothing.
 func (d *disk) dieAfter(count int) { d.left = count }

@@ -38,6 +38,7 @@ const (
 	faultTransfer
 	faultWipe
 	faultMembership
+	faultRot
 	faultKinds
 )
 
@@ -73,6 +74,7 @@ var faults = [faultKinds]fault{
 	faultTransfer:       {"transfer", (*nemesis).transfer},
 	faultWipe:           {"wiped disk", (*nemesis).wipe},
 	faultMembership:     {"membership change", (*nemesis).membership},
+	faultRot:            {"bit rot", (*nemesis).rot},
 }
 
 // FaultNames lists the faults that Options.Only can name.
@@ -399,6 +401,22 @@ func (x *nemesis) restart() bool {
 		return false
 	}
 	n.stop()
+	n.restartLater(x.span() / 2)
+	return true
+}
+
+// rot flips a bit of a log while its process is down. The process has ended in good
+// order, except that its engine has lost what was not flushed: damage behind the log's
+// last witness could not be told from a torn write. A cluster survives one such disk at
+// a time.
+func (x *nemesis) rot() bool {
+	n := x.any()
+	if n == nil || !x.s.operator.whole() || !n.halt() {
+		return false
+	}
+	name, offset := n.disk.rot()
+	n.damaged = true
+	x.trace(n, "rot", "%s at %d", name, offset)
 	n.restartLater(x.span() / 2)
 	return true
 }

@@ -26,7 +26,7 @@ func (x *nemesis) wipe() bool {
 func (x *nemesis) membership() bool {
 	id := shard.ID(1 + x.s.rng.IntN(x.s.opts.Shards))
 	n := x.s.leaderOf(id)
-	if n == nil || x.s.operator.replacing() {
+	if n == nil || x.s.operator.replacing() || x.s.damaged() {
 		return false
 	}
 	target := x.s.status(n, id).Configuration.Membership
@@ -110,7 +110,7 @@ func (o *operator) whole() bool {
 			}
 		}
 	}
-	return !o.replacing()
+	return !o.replacing() && !o.s.damaged()
 }
 
 // mend takes one step towards every node being a voter under its incarnation:

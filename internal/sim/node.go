@@ -44,6 +44,7 @@ type simNode struct {
 	retry     bool                       // the disk is full
 	extraSync time.Duration              // a slow disk
 	applyBusy map[shard.ID]time.Duration // when the shard's last job ends
+	damaged   bool                       // the log has rotted, and may not be repaired yet
 	doomed    int                        // the next start dies at this operation; zero: it does not
 
 	skew      float64 // how fast its clock runs
@@ -188,15 +189,19 @@ func (n *simNode) openShard(id shard.ID) error {
 	if err != nil {
 		return err
 	}
-	c, ahead, err := shard.Restore(s.Applied(), state, n.s.firstConfiguration())
+	c, mend, err := shard.Restore(id, s.Applied(), state, n.s.firstConfiguration())
 	if err != nil {
 		return err
 	}
-	if ahead {
+	if c.Log.Released > state.Released {
 		n.s.report.count("recovery engine ahead of log")
-		var b wal.Batch
-		shard.RecordAhead(&b, id, &c)
-		if err := errors.Join(n.log.Write(&b), n.log.Sync()); err != nil {
+	}
+	if c.Log.InDoubt {
+		n.s.report.count("recovery log damaged")
+		n.s.trace.line(n.s.now, n.name(), "doubt", "shard %d: faulty %v, hard state in doubt: %v", id, state.Faulty, state.Suspect)
+	}
+	if mend != nil {
+		if err := errors.Join(n.log.Write(mend), n.log.Sync()); err != nil {
 			return err
 		}
 	}
@@ -325,6 +330,34 @@ func (n *simNode) stop() {
 	if n.disk.dead {
 		n.disk.crash(0.5)
 	}
+}
+
+// halt ends the process with its log in good order and its engine as a crash leaves it.
+// It reports false if the log could not be closed.
+func (n *simNode) halt() bool {
+	err := n.log.Close()
+	n.down()
+	n.disk.crash(0.5)
+	n.memory = n.memory.Crash(n.rng.IntN)
+	if err != nil {
+		n.restartLater(n.s.between(0, 100*time.Millisecond))
+	}
+	return err == nil
+}
+
+// damaged reports whether some node's log has rotted and is not repaired yet.
+func (s *Sim) damaged() bool {
+	for _, n := range s.nodes {
+		n.damaged = n.damaged && (!n.up || n.inDoubt())
+		if n.damaged {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *simNode) inDoubt() bool {
+	return slices.ContainsFunc(n.host.Replicas(), (*shard.Replica).InDoubt)
 }
 
 func (n *simNode) down() {

@@ -136,7 +136,6 @@ func (b *Batch) Remove(g consensus.GroupID) {
 func (b *Batch) Repaired(g consensus.GroupID) {
 	p := b.partOf(g)
 	p.set |= setRepaired
-	p.repaired = true
 }
 
 // Suspect keeps a group suspect until Repaired, although what was faulty is truncated

@@ -51,7 +51,9 @@
 //	    numbered without a gap across the loss, and a group that the log does not know
 //	    at all is suspect too. Such marks are part of the group's state: they outlive
 //	    the damage, and go only by what makes the matter certain (the entry written
-//	    again, truncated or released; a snapshot installed) or by Batch.Repaired.
+//	    again, truncated or released; a snapshot installed) or by Batch.Repaired. Open
+//	    moves all that is live out of segments with a lost batch and gives them up, so
+//	    that damage which a later Open finds is not taken for one that was settled.
 //	W6  An error of a sync or a write is final. Nothing is acknowledged after it.
 //	W7  A full disk tears nothing. A batch with entries is taken only while one more
 //	    segment is ready behind it; that reserve is for what gives space back.
@@ -123,7 +125,7 @@
 //	size  section: what the batch says about one group
 //	  uv  group; 0 stands for all groups that the log does not know (W5)
 //	   4  step: the group's sections are numbered 1, 2, 3, ... modulo 2^32
-//	   1  flags: 1 suspect, 2 span present, 4 group is gone, 8 repaired
+//	   1  flags: 1 suspect, 2 span present, 4 group is gone
 //	  uv  hard state: epoch
 //	  uv  hard state: vote
 //	  uv  released index

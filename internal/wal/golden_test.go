@@ -98,7 +98,7 @@ func TestGoldenBatch(t *testing.T) {
 		}},
 		{group: 2, step: 1, meta: meta{released: 9, releasedEpoch: 2, suspect: true, unknown: consensus.Span{Lo: 10, Hi: maxIndex}}, records: []record{{kind: recordInstall}}},
 		{group: 3, step: 1 << 31, gone: true, records: []record{{kind: recordRemove}}},
-		{group: 1 << 60, step: 2, repaired: true},
+		{group: 1 << 60, step: 2},
 	}
 	w := writer{sections: sections}
 	h := batchHeader{number: 10, durable: 8, oldest: 3}

@@ -72,6 +72,7 @@ type Stats struct {
 
 	// What Open found.
 	Created     bool   // there was no log
+	Found       uint64 // number of the last batch that was there
 	Torn        bool   // the end was torn and cut off
 	LostBatches uint64 // durable batches of which nothing could be read
 	// FaultyEntries were found damaged by Open, Read or while reclaiming.
@@ -144,7 +145,10 @@ func (l *Log) recover(opts Options) error {
 	if err := l.tidy(); err != nil {
 		return err
 	}
-	return l.settle(&r)
+	if err := l.settle(&r); err != nil || r.loss == 0 {
+		return err
+	}
+	return l.rewrite()
 }
 
 // create starts a log in a directory without segments.
@@ -181,6 +185,7 @@ func (l *Log) settle(r *replay) error {
 		}
 	}
 	l.number, l.durable, l.witness, l.content = r.number, r.number, r.witness, r.content
+	l.mu.stats.Found = uint64(r.number)
 	behind := slices.Clone(l.mu.segments[r.tail+1:])
 	if r.torn {
 		l.mu.stats.Torn = true

@@ -267,10 +267,6 @@ func (r *replay) doubt(sec *section) {
 		return
 	}
 	span, doubted := r.doubts[sec.group]
-	if sec.repaired {
-		delete(r.doubts, sec.group)
-		return
-	}
 	g := r.log.mu.groups[sec.group]
 	if g != nil && sec.step != g.step+1 || g == nil && sec.step != 1 {
 		span, doubted = consensus.Span{Lo: 1, Hi: maxIndex}, true

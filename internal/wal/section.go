@@ -50,20 +50,18 @@ const maxIndex = consensus.Index(1<<64 - 1)
 
 // section is what a batch holds for one group.
 type section struct {
-	group    consensus.GroupID
-	step     uint32 // counts the group's sections, so that a missing one shows
-	meta     meta
-	gone     bool // the group does not exist after this section
-	repaired bool // what losses left in doubt before this section is settled
-	records  []record
+	group   consensus.GroupID
+	step    uint32 // counts the group's sections, so that a missing one shows
+	meta    meta
+	gone    bool // the group does not exist after this section
+	records []record
 }
 
 const (
-	flagSuspect  = 1 << 0
-	flagUnknown  = 1 << 1
-	flagGone     = 1 << 2
-	flagRepaired = 1 << 3
-	flagsKnown   = flagSuspect | flagUnknown | flagGone | flagRepaired
+	flagSuspect = 1 << 0
+	flagUnknown = 1 << 1
+	flagGone    = 1 << 2
+	flagsKnown  = flagSuspect | flagUnknown | flagGone
 )
 
 // Upper bounds of what a section and a record cost in the table.
@@ -85,9 +83,6 @@ func appendSection(dst []byte, s *section) []byte {
 	}
 	if s.gone {
 		flags |= flagGone
-	}
-	if s.repaired {
-		flags |= flagRepaired
 	}
 	dst = append(dst, flags)
 	dst = binary.AppendUvarint(dst, uint64(m.hardState.Epoch))
@@ -179,7 +174,6 @@ func (t *tableReader) section(s *section) bool {
 	m.releasedEpoch = consensus.Epoch(t.uvarint())
 	m.suspect = flags&flagSuspect != 0
 	s.gone = flags&flagGone != 0
-	s.repaired = flags&flagRepaired != 0
 	if flags&flagUnknown != 0 {
 		m.unknown.Lo = consensus.Index(t.uvarint())
 		m.unknown.Hi = consensus.Index(t.uvarint())
