@@ -65,6 +65,7 @@ type simRun struct {
 	options sim.Options
 	trace   bool
 	mutant  string
+	flags   string // those that change what happens, for the replay of a failure
 }
 
 func newSimRun(flags map[string]*flagValue) (*simRun, error) {
@@ -83,6 +84,11 @@ func newSimRun(flags map[string]*flagValue) (*simRun, error) {
 	hours, err := strconv.ParseFloat(flags["hours"].text, 64)
 	if err != nil || hours < 0 || hours > 1000 {
 		return nil, usagef("--hours: %q is not a number from 0 to 1000", flags["hours"].text)
+	}
+	for _, name := range []string{"nodes", "shards", "fault", "hours"} {
+		if f := flags[name]; f.text != f.spec.preset {
+			s.flags += fmt.Sprintf(" --%s %q", name, f.text)
+		}
 	}
 	s.options = sim.Options{
 		Nodes: number("nodes"), Shards: number("shards"), Only: flags["fault"].text,
@@ -120,7 +126,7 @@ func (s *simRun) run(p *process) error {
 		total.Merge(r)
 		if r.Failure != nil {
 			failed++
-			fmt.Fprintf(out, "seed %d FAILED: %s\nagain: %s\n", r.Seed, r.Failure, r.Replay(s.mutant))
+			fmt.Fprintf(out, "seed %d FAILED: %s\nagain: %s\n", r.Seed, r.Failure, r.Replay(s.mutant, s.flags))
 		} else if len(s.seeds) == 1 && !s.trace {
 			fmt.Fprintf(out, "seed %d passed (%s)\n", r.Seed, r.Mix)
 		}

@@ -168,7 +168,7 @@ func (n *Node) publish() {
 			continue
 		}
 		if old.InDoubt && !next.InDoubt {
-			n.cfg.Logger.Info("the log is repaired: this replica votes again", "shard", k.shard)
+			n.cfg.Logger.Warn("the log is repaired: this replica votes again", "shard", k.shard)
 		}
 		if next.Leader != old.Leader || next.Term != old.Term {
 			s := r.Status()

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/quorate/quorate/consensus"
@@ -51,5 +52,56 @@ func TestEngineAheadOfLogRestartsTwice(t *testing.T) {
 	}
 	if c.HardState.Epoch != 4 || c.Log.Released != 7 || len(c.Log.Entries) != 1 {
 		t.Errorf("second restart finds %+v", c)
+	}
+}
+
+// Goal: what a damaged log still holds is used as far as it is whole; what the engine has
+// applied is no loss; and whoever may have forgotten a promise starts in doubt, once and
+// after each restart, until it is repaired (H9). Method: states of a log with entries 3 to
+// 8 behind released index 2, and what Restore makes of them.
+func TestRestoreOfDamagedLog(t *testing.T) {
+	three := consensus.Configuration{Membership: consensus.Membership{Voters: []consensus.ReplicaID{1, 2, 3}}}
+	alone := consensus.Configuration{Membership: consensus.Membership{Voters: []consensus.ReplicaID{1}}}
+	open := consensus.Index(1<<64 - 1)
+	for _, test := range []struct {
+		name     string
+		applied  consensus.Index
+		faulty   []consensus.Span
+		suspect  bool
+		first    consensus.Configuration
+		released consensus.Index
+		last     consensus.Index
+		doubt    bool
+		err      error
+	}{
+		{"nothing", 5, nil, false, three, 2, 8, false, nil},
+		{"below the applied index", 5, []consensus.Span{{Lo: 3, Hi: 4}}, false, three, 5, 8, false, nil},
+		{"the applied entry", 5, []consensus.Span{{Lo: 5, Hi: 6}}, false, three, 5, 8, false, nil},
+		{"above", 5, []consensus.Span{{Lo: 7, Hi: 8}}, false, three, 2, 6, true, nil},
+		{"both", 5, []consensus.Span{{Lo: 4, Hi: 5}, {Lo: 8, Hi: 9}}, false, three, 5, 7, true, nil},
+		{"across", 5, []consensus.Span{{Lo: 4, Hi: 8}}, false, three, 5, 5, true, nil},
+		{"all that could be", 5, []consensus.Span{{Lo: 3, Hi: open}}, true, three, 5, 5, true, nil},
+		{"the hard state", 5, nil, true, three, 2, 8, true, nil},
+		{"the engine is ahead", 20, []consensus.Span{{Lo: 7, Hi: 8}}, false, three, 20, 20, false, nil},
+		{"nobody to ask", 5, nil, true, alone, 0, 0, false, ErrLogDamaged},
+	} {
+		state := wal.GroupState{HardState: consensus.HardState{Epoch: 2, Vote: 3}, Released: 2, ReleasedEpoch: 1, Faulty: test.faulty, Suspect: test.suspect}
+		for i := consensus.Index(3); i <= 8; i++ {
+			state.Entries = append(state.Entries, consensus.EntryInfo{Epoch: 2, Orig: 2, Kind: consensus.EntryCommand})
+		}
+		c, mend, err := Restore(3, store.Applied{Index: uint64(test.applied), Epoch: 2}, state, test.first)
+		if !errors.Is(err, test.err) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if err != nil || test.err != nil {
+			continue
+		}
+		last := c.Log.Released + consensus.Index(len(c.Log.Entries))
+		if c.Log.Released != test.released || last != test.last || c.Log.InDoubt != test.doubt || c.HardState.Vote != 3 {
+			t.Errorf("%s: %+v", test.name, c)
+		}
+		if needs := len(test.faulty) > 0 || test.suspect || test.applied > 8; (mend != nil) != needs {
+			t.Errorf("%s: mends %v", test.name, mend != nil)
+		}
 	}
 }

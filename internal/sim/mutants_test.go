@@ -32,9 +32,12 @@ var hunts = map[mutant.Name]hunt{
 	mutant.RouterRenewUnconfirmed: {budget: 200, fault: "isolate leader"},
 	mutant.ShardProposeAnyEpoch:   {budget: 100, fault: "transfer,slow link"},
 	mutant.RaftSnapshotOverNewer:  {fault: "slow link,partition,flapping link"},
+	mutant.WALTruncateCorrupt:     {fault: "bit rot,slow link"},
+	mutant.ShardForgetDamage:      {fault: "bit rot,slow link"},
+	mutant.RaftVoteInDoubt:        {fault: "bit rot,crash one,isolate leader,partition,slow link"},
+	mutant.RaftCountDoubtful:      {fault: "bit rot,crash one,isolate leader,partition,slow link"},
 
 	mutant.RaftPreVoteIgnoreLeader: {elsewhere: "consensus/raft, half a partition: it disturbs, and breaks no promise"},
-	mutant.WALTruncateCorrupt:      {elsewhere: "internal/wal, rot: the simulator's disks lose and tear, they do not rot"},
 	mutant.WALFreeEarly:            {elsewhere: "internal/wal, crash at every operation"},
 }
 

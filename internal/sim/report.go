@@ -36,12 +36,13 @@ type Report struct {
 	Counts     map[string]int // by "fault ...", "cell ...", "error ...", "op ..."
 }
 
-// Replay is the command that runs a seed again.
-func (r *Report) Replay(mutant string) string {
+// Replay is the command that runs a seed again. flags are those of the run, if it had any.
+func (r *Report) Replay(mutant, flags string) string {
+	tags := ""
 	if mutant != "" {
-		return fmt.Sprintf("go run -tags mutants ./cmd/quorate sim --seed %d --mutant %s --trace", r.Seed, mutant)
+		tags, flags = "-tags mutants ", " --mutant "+mutant+flags
 	}
-	return fmt.Sprintf("go run ./cmd/quorate sim --seed %d --trace", r.Seed)
+	return fmt.Sprintf("go run %s./cmd/quorate sim --seed %d%s --trace", tags, r.Seed, flags)
 }
 
 func (r *Report) count(what string) {
@@ -107,6 +108,7 @@ func expected() []string {
 // occurrences are recoveries, errors and operations that every batch must contain.
 var occurrences = []string{
 	"recovery crash in restart", "recovery engine ahead of log", "recovery torn tail",
+	"recovery log damaged", "recovery log repaired",
 	"snapshot sent", "snapshot received: ok",
 	"op put", "op get", "op get serializable", "op range", "op range old", "op delete", "op delete range",
 	"op swap", "op txn", "op txn put", "op compact", "op lease grant", "op lease attach", "op lease keepalive",

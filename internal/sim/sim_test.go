@@ -56,7 +56,7 @@ func TestSeeds(t *testing.T) {
 	Batch(seeds, func(seed uint64) Report { return Run(Options{Seed: seed}) }, func(r *Report) bool {
 		total.Merge(r)
 		if r.Failure != nil {
-			t.Errorf("%s\n%s", r.Failure, r.Replay(""))
+			t.Errorf("%s\n%s", r.Failure, r.Replay("", ""))
 			return !t.Failed() || len(seeds) > 100
 		}
 		if r.Operations < OperationsMin || r.Faults < FaultsMin {
