@@ -5,7 +5,7 @@
 //
 // # What it promises
 //
-// Everything the contract asks (C1 to C9), from a majority of voters that can talk
+// Everything the contract asks (C1 to C10), from a majority of voters that can talk
 // to each other, whatever is lost, delayed, doubled or reordered between them, and
 // whatever a crash takes that was not yet durable. It makes progress while such a
 // majority exists and messages arrive well within an election timeout.
