@@ -93,6 +93,7 @@ func (g *forger) start() {
 	w := newWorld(uint64(g.next()))
 	c := w.defaults(1)
 	c.Log.Configuration = [...]consensus.Configuration{voters(1, 2, 3), voters(1), voters(2, 3), {}}[g.next()%4]
+	c.Log.InDoubt = g.next()%4 == 0
 	m, err := New(c)
 	if err != nil {
 		g.t.Fatal(err)
@@ -189,6 +190,9 @@ func (g *forger) message() consensus.Message {
 	}
 	if flags&24 == 24 {
 		msg.Hint, msg.HintEpoch, msg.Round = g.index(), g.epoch(), g.number(g.m.read.round)
+	}
+	if flags&96 == 96 {
+		msg.Doubt = g.number(g.m.doubt.name)
 	}
 	if msg.Kind == KindSnapshot {
 		msg.Snapshot = &consensus.Snapshot{Index: g.index(), Epoch: g.epoch(), Configuration: consensus.Configuration{Membership: g.membership()}}
