@@ -134,7 +134,8 @@ func (n *simNode) start() {
 	n.doomed = 0
 	n.newHost()
 	if err := n.open(); err != nil {
-		if !errors.Is(err, errDead) {
+		// A disk that fails a sync ends a start as it ends a process that runs.
+		if !errors.Is(err, errDead) && !errors.Is(err, errSync) {
 			n.s.violate("restart", "%s: %v", n.name(), err)
 		}
 		n.s.report.count("recovery crash in restart")
