@@ -39,6 +39,11 @@ func IntFlag(name, env string, fallback int, usage string) *int {
 	return flag.Int(name, int(envUint(env, uint64(fallback))), usage+" (environment: "+env+")")
 }
 
+// StringFlag is IntFlag for text.
+func StringFlag(name, env, fallback, usage string) *string {
+	return flag.String(name, envString(env, fallback), usage+" (environment: "+env+")")
+}
+
 func envString(name, fallback string) string {
 	if v := os.Getenv(name); v != "" {
 		return v

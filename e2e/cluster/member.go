@@ -53,6 +53,15 @@ func (m *Member) PeerURL() string { return "http://" + m.PeerAddr }
 
 // Start launches the process and returns without waiting for readiness.
 func (m *Member) Start() error {
+	return m.StartUnder(func(cmd *exec.Cmd) (func() error, error) {
+		return cmd.Wait, StartProcess(cmd)
+	})
+}
+
+// StartUnder is Start by somebody who watches the process, a tracer for example.
+// Launch starts cmd in a process group of its own that dies with this process (I1), and
+// returns what waits for its end; how it ended, WaitExit does not know then.
+func (m *Member) StartUnder(launch func(cmd *exec.Cmd) (wait func() error, err error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.proc != nil && !m.proc.exited() {
@@ -65,12 +74,13 @@ func (m *Member) Start() error {
 	defer log.Close()
 	cmd := exec.Command(m.bin.Path, slices.Concat(m.bin.Args, m.Args)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := StartProcess(cmd); err != nil {
+	wait, err := launch(cmd)
+	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	go func() {
-		p.err = cmd.Wait()
+		p.err = wait()
 		close(p.done)
 	}()
 	m.proc = p
