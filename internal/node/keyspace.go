@@ -153,15 +153,18 @@ func (n *Node) keyspaceOf(id shard.ID) *Keyspace {
 	return nil
 }
 
-// publish stores every keyspace's status for readers outside the loop.
-func (n *Node) publish() {
+// publish stores every keyspace's status for readers outside the loop. It returns how
+// many requests are in progress: those of this node, and entries to be applied.
+func (n *Node) publish() (requests int) {
 	for _, k := range n.keyspaces {
 		r, old := k.replica, k.status.Load()
+		pending := k.waiters.Len()
+		requests += pending + r.Unapplied()
 		state := r.State()
 		next := KeyspaceStatus{
 			Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
 			CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
-			IsLearner: old.IsLearner, LeaderChanges: old.LeaderChanges, Pending: int64(k.waiters.Len()),
+			IsLearner: old.IsLearner, LeaderChanges: old.LeaderChanges, Pending: int64(pending),
 		}
 		if next == *old {
 			continue
@@ -175,6 +178,7 @@ func (n *Node) publish() {
 		}
 		k.status.Store(&next)
 	}
+	return requests
 }
 
 // openShard restores a shard's replica from engine and log.

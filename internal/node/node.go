@@ -44,7 +44,8 @@ type Node struct {
 	transport *transport.Transport
 	listeners []net.Listener
 
-	// Owned by the loop.
+	turn turn
+	// Owned by whoever has the turn.
 	host     *shard.Host
 	router   *router.Router
 	packet   transport.Packet
@@ -74,11 +75,12 @@ type Node struct {
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg.setDefaults()
 	n := &Node{
-		cfg: cfg, mail: newMailbox(),
+		cfg:      cfg,
 		stopLoop: make(chan struct{}), loopDone: make(chan struct{}),
 		ready: make(chan struct{}), failed: make(chan error, 1),
 		keyspaces: make(map[string]*Keyspace),
 	}
+	n.mail = newMailbox(n.tryTurn)
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.start(ctx); err != nil {
 		n.abandon()
