@@ -40,6 +40,8 @@ type DB struct {
 	// at that revision.
 	cached atomic.Int64
 	salt   atomic.Uint64 // the writer's, for Views
+	// committing says that the engine may show changes that are not published yet.
+	committing atomic.Bool
 
 	mu struct {
 		sync.Mutex

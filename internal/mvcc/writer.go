@@ -354,6 +354,7 @@ func (w *Writer) Commit() error {
 	if err := w.batch.Set(w.keyBuf, w.valueBuf); err != nil {
 		return err
 	}
+	w.db.committing.Store(true)
 	if err := w.batch.Commit(); err != nil {
 		return err
 	}
@@ -368,6 +369,7 @@ func (w *Writer) Commit() error {
 	batch := w.batch
 	w.batch = nil
 	w.db.publish(w.head, w.events)
+	w.db.committing.Store(false)
 	return errors.Join(batch.Close(), w.release())
 }
 

@@ -90,6 +90,12 @@ func (k *Keyspace) Barrier(ctx context.Context) error {
 // View is this node's state as it is now; the caller closes it.
 func (k *Keyspace) View() (*store.View, error) { return k.store.View() }
 
+// RangeNewest answers a range of one key from memory, as a View taken now would, or
+// reports that it cannot.
+func (k *Keyspace) RangeNewest(r *store.RangeRequest) (*store.RangeResponse, bool) {
+	return k.store.RangeNewest(r)
+}
+
 // DB is where this node's watchers are fed and physical compaction runs.
 func (k *Keyspace) DB() *mvcc.DB { return k.store.DB() }
 
