@@ -31,6 +31,7 @@ type DB struct {
 	keys   keyspace
 	opts   Options
 	writer Writer // owned by the writing goroutine
+	filter filter
 
 	// generation counts replacements of the whole state; it is odd while one is
 	// under way (M9).
@@ -81,6 +82,7 @@ func (db *DB) load() error {
 	db.writer.r.salt = salt
 	db.salt.Store(salt)
 	db.cached.Store(head.Revision)
+	db.filter.reset(head.Written == 0)
 	db.mu.Lock()
 	db.mu.hub.rewind(db.mu.head.Revision)
 	db.mu.head, db.mu.shared = head, nil

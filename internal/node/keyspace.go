@@ -189,7 +189,7 @@ func (n *Node) publish() (requests int) {
 
 // openShard restores a shard's replica from engine and log.
 func (n *Node) openShard(id shard.ID, name string) error {
-	s, err := store.Open(n.engine, id, store.Options{})
+	s, err := store.Open(n.engine, id, store.Options{MVCC: mvcc.Options{Cache: n.cache}})
 	if err != nil {
 		return fmt.Errorf("open shard %d: %w", id, err)
 	}
