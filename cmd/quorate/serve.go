@@ -148,6 +148,7 @@ func (p *process) serve(ctx context.Context, c *serveConfig, warnings []string) 
 		log.Warn(w)
 	}
 	logBanner(log, &c.Node)
+	quietenCollector(p.environ)
 	stopReopening := reopenOnHangup(sink, log)
 	defer stopReopening()
 

@@ -31,6 +31,7 @@ type DB struct {
 	keys   keyspace
 	opts   Options
 	writer Writer // owned by the writing goroutine
+	filter filter
 
 	// generation counts replacements of the whole state; it is odd while one is
 	// under way (M9).
@@ -40,6 +41,8 @@ type DB struct {
 	// at that revision.
 	cached atomic.Int64
 	salt   atomic.Uint64 // the writer's, for Views
+	// committing says that the engine may show changes that are not published yet.
+	committing atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -79,6 +82,7 @@ func (db *DB) load() error {
 	db.writer.r.salt = salt
 	db.salt.Store(salt)
 	db.cached.Store(head.Revision)
+	db.filter.reset(head.Written == 0)
 	db.mu.Lock()
 	db.mu.hub.rewind(db.mu.head.Revision)
 	db.mu.head, db.mu.shared = head, nil

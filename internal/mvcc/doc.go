@@ -7,8 +7,9 @@
 // exists; the history table has what was overwritten or deleted, newest first per
 // key, and a tombstone for each deletion; the event index lists the changes by
 // revision. A list of what exists now reads the first alone, however long the
-// history is. Memory does not grow with the number of keys: what stays in memory is
-// a bounded ring of the newest events and one counter per thousand or so keys.
+// history is. Memory hardly grows with the number of keys: what stays in memory is
+// a bounded ring of the newest events, a bounded cache of records, one counter per
+// thousand or so keys, and a filter of a byte and a half per key, up to 24 MiB.
 //
 //	M1  All changes between Begin and Commit reach the engine in one batch, the
 //	    head with them. After a crash the tables show one point between commits.
@@ -36,6 +37,9 @@
 //	    one fail with ErrReplaced instead of mixing the two.
 //	M10 A record in the cache is the newest of its key at the revision DB.cached or
 //	    newer; only the writer puts one in, between its commit and its publication.
+//	    Whoever has read a revision is shown no earlier one, by a View or by Newest.
+//	M11 When the filter of known keys is complete, every key that exists is in it.
+//	    Only the writer asks it, and adds what it creates before it begins anew.
 //
 // Deliberately absent: goroutines and clocks. Watchers are pulled, physical
 // compaction is stepped, and both work in one goroutine as in many.

@@ -46,11 +46,16 @@ func appendPruned(dst []byte, s stamp) []byte {
 // Prune removes for good what compaction gave up, looking at no more than limit
 // changes, and reports whether there is more to do. It may run beside the writer,
 // but not beside Replace or another Prune. It resumes where it was after a crash.
+// When the writer would profit from knowing all keys, it reads some of those instead.
 func (db *DB) Prune(limit int) (more bool, err error) {
 	compacted := db.Head().Compacted
 	from, err := prunedTo(db.engine, db.keys)
-	if err != nil || from.rev >= compacted {
+	if err != nil {
 		return false, err
+	}
+	if from.rev >= compacted {
+		more, err = db.filter.read(db, limit*filterReadFactor)
+		return more, err
 	}
 	batch := db.engine.NewBatch()
 	p := pruneStep{db: db, batch: batch, compacted: compacted, from: from, limit: limit}
@@ -61,7 +66,7 @@ func (db *DB) Prune(limit int) (more bool, err error) {
 	if err := errors.Join(err, batch.Close()); err != nil {
 		return false, fmt.Errorf("mvcc: compact to %d: %w", compacted, err)
 	}
-	return p.next.rev < compacted, nil
+	return p.next.rev < compacted || db.filter.wanted(), nil
 }
 
 type pruneStep struct {

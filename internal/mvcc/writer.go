@@ -116,6 +116,9 @@ func (w *Writer) find(key []byte) (p prior, err error) {
 		p.Key, p.ok, p.raw = key, !p.tombstone, val[8:]
 		return p, err
 	}
+	if w.db.filter.rulesOut(key) {
+		return prior{}, nil
+	}
 	w.keyBuf = w.r.keys.current(w.keyBuf, key)
 	if w.lookup == nil {
 		if w.lookup, err = w.db.engine.NewLookup(); err != nil {
@@ -123,8 +126,12 @@ func (w *Writer) find(key []byte) (p prior, err error) {
 		}
 	}
 	raw, ok, err := w.lookup.Get(w.keyBuf, w.oldBuf)
-	if err != nil || !ok {
+	if err != nil {
 		return prior{}, err
+	}
+	if !ok {
+		w.db.filter.missed()
+		return prior{}, nil
 	}
 	w.oldBuf = raw
 	p.ok, p.raw = true, raw
@@ -294,17 +301,6 @@ func (w *Writer) EndRevision() (int64, error) {
 	if !w.Changed() {
 		return w.head.Revision, nil
 	}
-	for _, e := range w.events[w.first:] {
-		c := change{
-			stamp: e.stamp(), kind: e.kind, superseded: e.superseded,
-			prev: e.prevStamp, garbage: e.garbage, key: e.KV.Key,
-		}
-		w.keyBuf = w.r.keys.event(w.keyBuf, c.stamp)
-		w.valueBuf = appendChange(w.valueBuf[:0], &c)
-		if err := w.batch.Set(w.keyBuf, w.valueBuf); err != nil {
-			return 0, err
-		}
-	}
 	w.first = len(w.events)
 	w.head.Revision++
 	return w.head.Revision, nil
@@ -349,11 +345,15 @@ func (w *Writer) garbageAt(rev int64) (int64, error) {
 // Commit makes the batch visible to readers and its events to watchers. After an
 // error the replica must stop.
 func (w *Writer) Commit() error {
+	if err := w.writeEvents(); err != nil {
+		return err
+	}
 	w.keyBuf = w.r.keys.table(w.keyBuf, tableHead)
 	w.valueBuf = appendHead(w.valueBuf[:0], w.head)
 	if err := w.batch.Set(w.keyBuf, w.valueBuf); err != nil {
 		return err
 	}
+	w.db.committing.Store(true)
 	if err := w.batch.Commit(); err != nil {
 		return err
 	}
@@ -364,11 +364,34 @@ func (w *Writer) Commit() error {
 		w.valueBuf = appendCached(w.valueBuf[:0], &c.version)
 		w.db.opts.Cache.put(w.r.salt, c.Key, w.valueBuf)
 	}
+	for _, e := range w.events {
+		if e.kind == changeCreate {
+			w.db.filter.add(e.KV.Key)
+		}
+	}
 	w.db.cached.Store(w.head.Revision)
 	batch := w.batch
 	w.batch = nil
 	w.db.publish(w.head, w.events)
+	w.db.committing.Store(false)
 	return errors.Join(batch.Close(), w.release())
+}
+
+// writeEvents fills the event index. All entries of the batch are written in one
+// run: they are neighbours, and a memtable takes neighbours in at next to no cost.
+func (w *Writer) writeEvents() error {
+	for _, e := range w.events {
+		c := change{
+			stamp: e.stamp(), kind: e.kind, superseded: e.superseded,
+			prev: e.prevStamp, garbage: e.garbage, key: e.KV.Key,
+		}
+		w.keyBuf = w.r.keys.event(w.keyBuf, c.stamp)
+		w.valueBuf = appendChange(w.valueBuf[:0], &c)
+		if err := w.batch.Set(w.keyBuf, w.valueBuf); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Abort drops the batch under way.

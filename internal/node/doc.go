@@ -3,7 +3,8 @@
 //
 // # Goroutines
 //
-//	loop        owns Host and Router: takes the mailbox, steps, processes (loop.go)
+//	loop        keeps time, and steps Host and Router when the node is busy; on a quiet
+//	            one the goroutine that brings an event does (loop.go)
 //	log         writes and syncs the write-ahead log, one batch after the other (log.go)
 //	log readers read entries back for slow peers (log.go)
 //	appliers    run apply jobs, one shard's in order (apply.go)
@@ -12,8 +13,9 @@
 //	housekeeper flushes, releases the log, watches the disk, registers this
 //	            member and raises the feature level (housekeeping.go)
 //
-// Everything that reaches the loop passes its mailbox, which is bounded for
-// clients and peers; completions of the node's own work always fit.
+// Everything that reaches Host and Router passes the mailbox, which is bounded for
+// clients and peers; completions of the node's own work always fit. It is emptied in
+// turns, one at a time: the goroutine that has the turn owns Host and Router.
 //
 // # Data directory
 //

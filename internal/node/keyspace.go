@@ -91,6 +91,12 @@ func (k *Keyspace) Barrier(ctx context.Context) error {
 // View is this node's state as it is now; the caller closes it.
 func (k *Keyspace) View() (*store.View, error) { return k.store.View() }
 
+// RangeNewest answers a range of one key from memory, as a View taken now would, or
+// reports that it cannot.
+func (k *Keyspace) RangeNewest(r *store.RangeRequest) (*store.RangeResponse, bool) {
+	return k.store.RangeNewest(r)
+}
+
 // DB is where this node's watchers are fed and physical compaction runs.
 func (k *Keyspace) DB() *mvcc.DB { return k.store.DB() }
 
@@ -154,15 +160,18 @@ func (n *Node) keyspaceOf(id shard.ID) *Keyspace {
 	return nil
 }
 
-// publish stores every keyspace's status for readers outside the loop.
-func (n *Node) publish() {
+// publish stores every keyspace's status for readers outside the loop. It returns how
+// many requests are in progress: those of this node, and entries to be applied.
+func (n *Node) publish() (requests int) {
 	for _, k := range n.keyspaces {
 		r, old := k.replica, k.status.Load()
+		pending := k.waiters.Len()
+		requests += pending + r.Unapplied()
 		state := r.State()
 		next := KeyspaceStatus{
 			Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
 			CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
-			IsLearner: old.IsLearner, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, Pending: int64(k.waiters.Len()),
+			IsLearner: old.IsLearner, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, Pending: int64(pending),
 		}
 		if next == *old {
 			continue
@@ -179,11 +188,12 @@ func (n *Node) publish() {
 		}
 		k.status.Store(&next)
 	}
+	return requests
 }
 
 // openShard restores a shard's replica from engine and log.
 func (n *Node) openShard(id shard.ID, name string) error {
-	s, err := store.Open(n.engine, id, store.Options{})
+	s, err := store.Open(n.engine, id, store.Options{MVCC: mvcc.Options{Cache: n.cache}})
 	if err != nil {
 		return fmt.Errorf("open shard %d: %w", id, err)
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/router"
@@ -45,16 +46,24 @@ const (
 	eventPackets
 	eventPeer
 	eventDurable
-	eventApplied
+	eventApplied // the last that atOnce looks at
 	eventLogRead
 	eventSent
 	eventCall
 )
 
+// atOnce reports whether an event may be dealt with in the goroutine that brings it.
+// The rare ones are brought under locks of the transport, or by whoever waits for them.
+func (k eventKind) atOnce() bool { return k <= eventApplied && k != eventPeer }
+
 // mailbox collects what the loop is to do on its next turn: whatever arrives
 // while a turn runs forms the next batch.
 type mailbox struct {
 	wake chan struct{} // holds one token while there may be something
+	// quiet says that there is little to do: then whoever brings an event runs the
+	// turn for it, if turn says that none was under way. See loop.go.
+	quiet atomic.Bool
+	turn  func() bool
 
 	mu struct {
 		sync.Mutex
@@ -72,33 +81,36 @@ const (
 	mailboxBytes   = 64 << 20
 )
 
-func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
+func newMailbox(turn func() bool) *mailbox {
+	return &mailbox{wake: make(chan struct{}, 1), turn: turn}
+}
 
 // postClient adds a client's request, or returns router.ErrTooManyRequests or
 // router.ErrStopped.
 func (m *mailbox) postClient(e event) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.mu.closed {
+	switch {
+	case m.mu.closed:
+		m.mu.Unlock()
 		return router.ErrStopped
-	}
-	if m.mu.clients >= mailboxClients {
+	case m.mu.clients >= mailboxClients:
+		m.mu.Unlock()
 		return router.ErrTooManyRequests
 	}
 	m.mu.clients++
-	m.add(e)
+	m.addAndUnlock(e)
 	return nil
 }
 
 // postPackets adds a peer's packets of so many bytes; false means they are lost.
 func (m *mailbox) postPackets(from shard.NodeID, packets []transport.Packet, bytes int) bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.mu.closed || m.mu.bytes+bytes > mailboxBytes && m.mu.bytes > 0 {
+		m.mu.Unlock()
 		return false
 	}
 	m.mu.bytes += bytes
-	m.add(event{kind: eventPackets, from: from, packets: packets})
+	m.addAndUnlock(event{kind: eventPackets, from: from, packets: packets})
 	return true
 }
 
@@ -106,21 +118,26 @@ func (m *mailbox) postPackets(from shard.NodeID, packets []transport.Packet, byt
 // than the work that was started. False means that the loop has ended.
 func (m *mailbox) post(e event) bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.mu.closed {
+		m.mu.Unlock()
 		return false
 	}
-	m.add(e)
+	m.addAndUnlock(e)
 	return true
 }
 
-func (m *mailbox) add(e event) {
+// addAndUnlock adds an event and sees to it that a turn follows. Only the first event
+// needs that: the turn that takes it takes the others, too.
+func (m *mailbox) addAndUnlock(e event) {
 	m.mu.events = append(m.mu.events, e)
-	if len(m.mu.events) == 1 {
-		select {
-		case m.wake <- struct{}{}:
-		default:
-		}
+	first := len(m.mu.events) == 1
+	m.mu.Unlock()
+	if !first || m.quiet.Load() && e.kind.atOnce() && m.turn() {
+		return
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
 	}
 }
 

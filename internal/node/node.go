@@ -12,6 +12,7 @@ import (
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/engine"
+	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/transport"
@@ -37,6 +38,7 @@ type Node struct {
 	boots    uint64 // starts of this node on its disk, this one included
 	dir      *dataDir
 	engine   *engine.Pebble
+	cache    *mvcc.Cache // of all shards
 	log      *logWriter
 	appliers *appliers
 	peers    *peerBook
@@ -44,7 +46,8 @@ type Node struct {
 	transport *transport.Transport
 	listeners []net.Listener
 
-	// Owned by the loop.
+	turn turn
+	// Owned by whoever has the turn.
 	host     *shard.Host
 	router   *router.Router
 	packet   transport.Packet
@@ -74,11 +77,12 @@ type Node struct {
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	cfg.setDefaults()
 	n := &Node{
-		cfg: cfg, mail: newMailbox(),
+		cfg:      cfg,
 		stopLoop: make(chan struct{}), loopDone: make(chan struct{}),
 		ready: make(chan struct{}), failed: make(chan error, 1),
 		keyspaces: make(map[string]*Keyspace),
 	}
+	n.mail = newMailbox(n.tryTurn)
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.start(ctx); err != nil {
 		n.abandon()
@@ -142,7 +146,7 @@ func (n *Node) openState() error {
 	if err != nil {
 		return fmt.Errorf("open engine %s: %w", n.dir.join("db"), err)
 	}
-	n.engine = pebble
+	n.engine, n.cache = pebble, mvcc.NewCache(cacheBytes)
 	if n.boots, err = n.dir.countStart(starts); err != nil {
 		return err
 	}
@@ -180,6 +184,10 @@ func (n *Node) segmentBytes() int64 {
 	}
 	return smallDiskSegmentBytes
 }
+
+// cacheBytes bounds the newest records kept for puts and gets of all shards. A put that
+// does not find there what it replaces asks the engine, which is a third of an apply.
+const cacheBytes = 48 << 20
 
 const (
 	smallDiskBytes        = 4 << 30

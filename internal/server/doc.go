@@ -13,8 +13,8 @@
 //	I1  No handler of etcd's API runs before the gate let its call through, and the gate
 //	    decides in etcd's order: learner, client version, leader. A handler finds its
 //	    keyspace in its context and nowhere else.
-//	I2  A linearizable read takes its View after a Barrier that was asked for after the
-//	    read arrived. A serializable one asks nobody.
+//	I2  A linearizable read takes its View, or its answer from memory, after a Barrier
+//	    that was asked for after the read arrived. A serializable one asks nobody.
 //	I3  Every error reaches the client with the code and text of errorTable. Clients
 //	    compare both.
 //	I4  Headers are etcd's: complete on the outermost message, the revision alone inside

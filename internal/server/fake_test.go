@@ -119,8 +119,11 @@ func (k *fakeKeyspace) Barrier(ctx context.Context) error {
 }
 
 func (k *fakeKeyspace) View() (*store.View, error) { return k.store.View() }
-func (k *fakeKeyspace) DB() *mvcc.DB               { return k.store.DB() }
-func (k *fakeKeyspace) Status() KeyspaceStatus     { return *k.status.Load() }
+func (k *fakeKeyspace) RangeNewest(r *store.RangeRequest) (*store.RangeResponse, bool) {
+	return k.store.RangeNewest(r)
+}
+func (k *fakeKeyspace) DB() *mvcc.DB           { return k.store.DB() }
+func (k *fakeKeyspace) Status() KeyspaceStatus { return *k.status.Load() }
 
 func (k *fakeKeyspace) RenewLease(ctx context.Context, id int64) (int64, error) {
 	if err := k.disturbed(ctx); err != nil {

@@ -32,6 +32,9 @@ type Reader interface {
 	Barrier(ctx context.Context) error
 	// View is a local, serializable point of the history. The caller closes it.
 	View() (*store.View, error)
+	// RangeNewest answers a range of one key from memory as a View taken now would, or
+	// reports that it cannot. The key is kept.
+	RangeNewest(r *store.RangeRequest) (*store.RangeResponse, bool)
 	// DB is where watchers register.
 	DB() *mvcc.DB
 }

@@ -40,13 +40,15 @@ func (s *kvServer) rangeKeys(ctx context.Context, r *rangeRequest) (any, error) 
 	if err := waitReadable(ctx, k, r.Serializable); err != nil {
 		return nil, toStatus(err)
 	}
-	var resp *store.RangeResponse
-	err := withView(k, func(view *store.View) (err error) {
-		resp, err = view.Range(&r.RangeRequest)
-		return err
-	})
-	if err != nil {
-		return nil, toStatus(err)
+	resp, ok := k.RangeNewest(&r.RangeRequest)
+	if !ok {
+		err := withView(k, func(view *store.View) (err error) {
+			resp, err = view.Range(&r.RangeRequest)
+			return err
+		})
+		if err != nil {
+			return nil, toStatus(err)
+		}
 	}
 	return &rangeReply{s.headers.at(k, resp.Revision), resp}, nil
 }

@@ -103,6 +103,9 @@ func (r *Replica) Applied() consensus.Index { return r.applied }
 // Learned is the index of the last entry known decided.
 func (r *Replica) Learned() consensus.Index { return r.learned - 1 }
 
+// Unapplied is the number of entries that this node has and has not applied.
+func (r *Replica) Unapplied() int { return int(max(r.cache.end(), r.applied+1) - r.applied - 1) }
+
 // State is who leads, as last reported to Outcome.
 func (r *Replica) State() LeaderState { return r.state }
 

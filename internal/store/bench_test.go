@@ -35,7 +35,7 @@ func benchStore(b *testing.B) *rig {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = e.Close() })
-	s, err := Open(e, 7, Options{MVCC: mvcc.Options{Cache: mvcc.NewCache(32 << 20)}})
+	s, err := Open(e, 7, Options{MVCC: mvcc.Options{Cache: mvcc.NewCache(48 << 20)}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func million(b *testing.B) *rig {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := Open(e, 7, Options{MVCC: mvcc.Options{Cache: mvcc.NewCache(32 << 20)}})
+	s, err := Open(e, 7, Options{MVCC: mvcc.Options{Cache: mvcc.NewCache(48 << 20)}})
 	if err != nil {
 		b.Fatal(err)
 	}

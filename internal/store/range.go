@@ -91,12 +91,17 @@ func readKey(src source, r *RangeRequest, at int64, resp *RangeResponse) error {
 	if err != nil || !ok {
 		return err
 	}
+	resp.addKey(r, cloneKV(&kv))
+	return nil
+}
+
+// addKey puts in the one key that a range of one key has found, and keeps it.
+func (resp *RangeResponse) addKey(r *RangeRequest, kv *KeyValue) {
 	resp.Count = 1
-	if !r.CountOnly && r.inBounds(&kv) {
-		resp.KVs = []KeyValue{*cloneKV(&kv)}
+	if !r.CountOnly && r.inBounds(kv) {
+		resp.KVs = []KeyValue{*kv}
 		stripValues(resp.KVs, r)
 	}
-	return nil
 }
 
 // stripValues makes a keys-only result look as etcd's: it has no lease either,

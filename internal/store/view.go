@@ -25,6 +25,24 @@ func (s *Store) View() (*View, error) {
 	return &View{v: v, keys: s.keys}, nil
 }
 
+// RangeNewest answers a range of one key at the newest revision from memory, when it
+// can, and false otherwise: then a View can. It is safe from any goroutine. The
+// request was accepted by Validate, and its key is kept.
+func (s *Store) RangeNewest(r *RangeRequest) (*RangeResponse, bool) {
+	if len(r.RangeEnd) != 0 || r.Revision > 0 {
+		return nil, false
+	}
+	n, ok := s.db.Newest(r.Key)
+	if !ok {
+		return nil, false
+	}
+	resp := &RangeResponse{Revision: n.Revision}
+	if n.Exists {
+		resp.addKey(r, &n.KV)
+	}
+	return resp, true
+}
+
 // Close releases the view.
 func (v *View) Close() error { return v.v.Close() }
 

@@ -4,8 +4,9 @@
 // Every node dials every other: one connection per direction carries messages, and each
 // snapshot has a connection of its own, so that its bytes are never in front of a
 // heartbeat. A caller encodes packets straight into the buffer of a peer with Send and
-// lets them leave with Flush; a goroutine per peer writes whatever gathered during its
-// last write in one call. The layers above tolerate loss, so nothing here is retried but
+// lets them leave with Flush, which writes little at once, if the kernel takes it without
+// waiting; a goroutine per peer writes the rest, whatever gathered during its last write
+// in one call. The layers above tolerate loss, so nothing here is retried but
 // connections.
 //
 //	t := transport.New(config)

@@ -175,3 +175,35 @@ func TestLoopbackSnapshotRefusedInTheMiddle(t *testing.T) {
 		t.Errorf("stats: %+v", s)
 	}
 }
+
+// Goal: whoever flushes writes little at once and never waits, and what the kernel does not
+// take goes on in order from there (T1, T2). Method: a receiver that stands still until the
+// sender's buffer is full, while every packet is flushed on its own.
+func TestLoopbackFlushesAtOnceAndInOrder(t *testing.T) {
+	na, nb := newNews(), newNews()
+	a, _ := loopbackPair(t, na, nb)
+	<-na.up
+	sent, body := 0, string(make([]byte, 4000))
+	for ; ; sent++ {
+		if !a.Send(2, &Packet{Kind: PacketForward, Body: fmt.Appendf(nil, "%d%s", sent, body)}) {
+			break // full: Flush has not waited for the receiver
+		}
+		a.Flush()
+	}
+	if sent < cap(nb.bodies) {
+		t.Fatalf("the buffer was full after %d packets", sent)
+	}
+	for i := range sent {
+		got := <-nb.bodies
+		var n int
+		if _, err := fmt.Sscanf(got[:min(len(got), 10)], "%d", &n); err != nil || n != i {
+			t.Fatalf("packet %d is %q, %v", i, got[:10], err)
+		}
+	}
+	for a.Stats().Peers[0].SentPackets != uint64(sent) {
+		runtime.Gosched()
+	}
+	if s := a.Stats().Peers[0]; s.SentWrites < 100 {
+		t.Errorf("%d packets left in %d writes: nothing was written at once", s.SentPackets, s.SentWrites)
+	}
+}

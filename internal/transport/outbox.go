@@ -77,16 +77,7 @@ func (o *outbox) add(p *Packet) sendResult {
 	return sendTaken
 }
 
-// flush wakes the writer when something waits.
-func (o *outbox) flush() {
-	o.mu.Lock()
-	waiting := len(o.mu.fill.buf) > 0
-	o.mu.Unlock()
-	if waiting {
-		o.signal()
-	}
-}
-
+// signal wakes the writer.
 func (o *outbox) signal() {
 	select {
 	case o.wake <- struct{}{}:

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
-	"time"
+	"sync/atomic"
 )
 
 // peer keeps one message connection to one node: its run goroutine dials, writes until
@@ -22,7 +21,8 @@ type peer struct {
 	kick chan struct{} // one token: dial now, the peer shows life
 
 	out      *outbox
-	live     *liveness // kept when SetPeers changes the target
+	current  atomic.Pointer[outbound] // the connection that takes from out; nil: none
+	live     *liveness                // kept when SetPeers changes the target
 	counters *peerCounters
 	snapshot chan struct{} // the token of the one snapshot stream to this peer
 
@@ -63,6 +63,19 @@ func (p *peer) send(packet *Packet) bool {
 		p.note("packet for peer dropped", fmt.Errorf("%w: a packet of up to %d bytes, limit %d", ErrTooLarge, sizeBound(packet), p.out.frameBytes))
 	}
 	return false
+}
+
+// flush lets what was sent leave: at once if that takes no waiting, else through the
+// peer's goroutine, which is woken for it.
+func (p *peer) flush() {
+	waiting := p.out.queuedBytes()
+	if waiting == 0 {
+		return
+	}
+	o := p.current.Load()
+	if o == nil || waiting > atOnceBytes || !o.writeAtOnce() {
+		p.out.signal()
+	}
 }
 
 // run is the peer's goroutine.
@@ -107,10 +120,11 @@ func (p *peer) dialFailed(err error) {
 
 // serve writes to one connection until it breaks or is dropped.
 func (p *peer) serve(conn net.Conn, remote Identity) error {
-	o := &outbound{p: p, conn: conn, drop: make(chan struct{})}
+	o := newOutbound(p, conn)
 	release := context.AfterFunc(p.ctx, o.abandon)
 	defer release()
 	p.out.setOpen(true)
+	p.current.Store(o)
 	p.counters.connects.Add(1)
 	p.noteConnected(remote)
 	p.live.outboundUp(o)
@@ -118,6 +132,7 @@ func (p *peer) serve(conn net.Conn, remote Identity) error {
 
 	err := o.run()
 
+	p.current.Store(nil)
 	p.counters.lost[sendDown].Add(p.out.setOpen(false))
 	p.live.outboundLost(o)
 	if p.ctx.Err() == nil {
@@ -171,147 +186,4 @@ func (p *peer) noteConnected(remote Identity) {
 	p.notice.text, p.notice.refused, p.notice.remote = "", false, remote
 	p.notice.Unlock()
 	p.t.log.Info("connected to peer", "peer", p.target.ID.String(), "name", remote.Name, "address", p.target.Addr)
-}
-
-// outbound is one message connection to a peer.
-type outbound struct {
-	p    *peer
-	conn net.Conn
-
-	dropOnce sync.Once
-	drop     chan struct{} // closed: give the connection up, the peer's state is in doubt
-}
-
-var (
-	errDropped = errors.New("the connection from the peer was lost")
-	errRemoved = errors.New("the peer's address or incarnation changed, or it left")
-)
-
-// abandon asks for the connection to be given up, and ends a write in progress.
-func (o *outbound) abandon() {
-	o.dropOnce.Do(func() {
-		close(o.drop)
-		_ = o.conn.SetWriteDeadline(o.p.t.deadline(byeTimeout)) // fails only when closed
-		if o.p.t.ctx.Err() != nil {
-			o.conn.Close()
-		}
-	})
-}
-
-// run is the writer: whatever gathered during one write is the next. It returns why
-// the connection ended.
-func (o *outbound) run() error {
-	defer o.conn.Close()
-	echoes := make(chan error, 1)
-	o.p.t.wg.Add(1)
-	go func() {
-		defer o.p.t.wg.Done()
-		err := o.readEchoes()
-		if classify(err) == endReset {
-			o.conn.Close() // ends a write in progress
-		} else {
-			o.abandon()
-		}
-		echoes <- err
-	}()
-	ticker := time.NewTicker(o.p.t.limits.KeepaliveInterval)
-	defer ticker.Stop()
-
-	var b batch
-	for ping := true; ; { // the first frame makes the connection live at the other end
-		b = o.p.out.swap(b)
-		if err := o.write(&b, ping); err != nil {
-			return o.ended(err, echoes)
-		}
-		ping = false
-		select {
-		case <-o.p.out.wake:
-		case <-ticker.C:
-			ping = true
-		case <-o.drop:
-			return o.leave(echoes)
-		case err := <-echoes:
-			if classify(err) == endReset {
-				return err
-			}
-			echoes <- err
-			return o.leave(echoes)
-		}
-	}
-}
-
-// ended prefers the reader's reason over the write error it provoked.
-func (o *outbound) ended(err error, echoes <-chan error) error {
-	o.conn.Close()
-	readErr := <-echoes
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
-		return readErr
-	}
-	return fmt.Errorf("write: %w", err)
-}
-
-// leave closes politely, except at Close, which is meant to look like the end of the
-// process that it is.
-func (o *outbound) leave(echoes <-chan error) error {
-	if o.p.t.ctx.Err() != nil {
-		return ErrClosed
-	}
-	if o.conn.SetWriteDeadline(o.p.t.deadline(byeTimeout)) == nil {
-		_, _ = o.conn.Write(appendFrame(nil, frameBye, nil)) // best effort: closing follows
-	}
-	select {
-	case err := <-echoes:
-		return err
-	default:
-	}
-	if o.p.ctx.Err() != nil {
-		return errRemoved
-	}
-	return errDropped
-}
-
-// write sends a batch, and a keepalive behind it, in one call.
-func (o *outbound) write(b *batch, ping bool) error {
-	b.seal()
-	if ping {
-		b.buf = appendStamp(b.buf, framePing, uint64(o.p.t.config.Clock.Monotonic()))
-	}
-	if len(b.buf) == 0 {
-		return nil
-	}
-	if err := o.conn.SetWriteDeadline(o.p.t.deadline(o.p.t.limits.WriteTimeout)); err != nil {
-		return err
-	}
-	n, err := o.conn.Write(b.buf)
-	c := o.p.counters
-	c.sentBytes.Add(uint64(n))
-	c.sentWrites.Add(1)
-	if err != nil {
-		c.lost[sendDown].Add(b.packets)
-		return err
-	}
-	c.sentPackets.Add(b.packets)
-	return nil
-}
-
-// byeTimeout is short: the frame only tells an intact peer that this process lives.
-const byeTimeout = 50 * time.Millisecond
-
-// readEchoes measures round trips until the connection ends. That no echo comes is how a
-// half-open connection shows.
-func (o *outbound) readEchoes() error {
-	r := o.p.t.newReader(o.conn, smallReaderBytes, o.p.t.limits.WriteTimeout)
-	var buf [stampBytes]byte
-	for {
-		kind, payload, err := readFrame(r, stampBytes, buf[:])
-		if err != nil {
-			return fmt.Errorf("closed by the peer or cut: %w", err)
-		}
-		c := cursor{rest: payload}
-		stamp := c.u64()
-		if kind != frameEcho || c.bad || len(c.rest) > 0 {
-			return fmt.Errorf("%w: frame of kind %d on an outbound connection", ErrMalformed, kind)
-		}
-		o.p.counters.observeRTT(o.p.t.config.Clock.Monotonic() - time.Duration(stamp))
-	}
 }

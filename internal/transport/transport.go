@@ -194,7 +194,7 @@ func (t *Transport) Send(to NodeID, p *Packet) bool {
 // several packets calls it once, behind the last.
 func (t *Transport) Flush() {
 	for _, p := range *t.peers.Load() {
-		p.out.flush()
+		p.flush()
 	}
 }
 
