@@ -164,7 +164,8 @@ func filesystem(dir string) string {
 		return "an unknown filesystem"
 	}
 	names := map[int64]string{0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x794c7630: "overlayfs"}
-	if name, ok := names[int64(stat.Type)]; ok {
+	kind := int64(stat.Type) //nolint:unconvert // 32 bits on other architectures
+	if name, ok := names[kind]; ok {
 		return name
 	}
 	return fmt.Sprintf("filesystem 0x%x", stat.Type)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -144,7 +145,8 @@ func (o *options) warmup() time.Duration { return o.duration / 4 }
 // sample turns a result into figures and adds the members' memory.
 func (t *target) sample(result load.Result) (report.Sample, error) {
 	if result.Operations == 0 {
-		return nil, fmt.Errorf("no operation ended in the window, try a longer -duration; %d errors, first: %v", result.Errors, result.FirstError)
+		err := fmt.Errorf("no operation ended in the window, try a longer -duration; %d errors", result.Errors)
+		return nil, errors.Join(err, result.FirstError)
 	}
 	if result.Errors > 0 {
 		fmt.Fprintf(os.Stderr, "%s: %d errors, first: %v\n", t.System.Name, result.Errors, result.FirstError)

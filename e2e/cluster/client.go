@@ -77,7 +77,7 @@ func (c *Cluster) WaitLeader(ctx context.Context) (*Member, error) {
 			errs = append(errs, err)
 		}
 		if err := sleepOrDone(ctx, pollInterval); err != nil {
-			return nil, fmt.Errorf("no leader: %w (%v)", err, errors.Join(errs...))
+			return nil, fmt.Errorf("no leader: %w", errors.Join(append(errs, err)...))
 		}
 	}
 }

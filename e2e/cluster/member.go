@@ -102,7 +102,7 @@ func (m *Member) WaitReady(ctx context.Context) error {
 			return nil
 		}
 		if err := sleepOrDone(ctx, pollInterval); err != nil {
-			return fmt.Errorf("%s is not ready: %w (last probe: %v)", m.Name, err, last)
+			return fmt.Errorf("%s is not ready: %w (last probe: %w)", m.Name, err, last)
 		}
 	}
 }

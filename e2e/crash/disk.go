@@ -31,5 +31,5 @@ const smallDiskBytes = 1 << 30
 
 func smallDisk(dir string) bool {
 	var s syscall.Statfs_t
-	return syscall.Statfs(dir, &s) == nil && int64(s.Blocks)*int64(s.Bsize) < smallDiskBytes
+	return syscall.Statfs(dir, &s) == nil && s.Blocks*uint64(s.Bsize) < smallDiskBytes
 }

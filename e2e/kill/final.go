@@ -2,6 +2,7 @@ package kill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -69,7 +70,7 @@ func readAll(ctx context.Context, c *client, rev int64) (*pb.RangeResponse, erro
 			return r, nil
 		}
 		if serr := sleep(ctx, errorPause); serr != nil {
-			return nil, fmt.Errorf("not at revision %d: %w (last error %v)", rev, serr, err)
+			return nil, fmt.Errorf("not at revision %d: %w", rev, errors.Join(serr, err))
 		}
 	}
 }

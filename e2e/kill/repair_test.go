@@ -3,6 +3,7 @@ package kill
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -126,7 +127,7 @@ func waitRepaired(ctx context.Context, m *cluster.Member) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not repaired: %d replicas in doubt, %v", m.Name, doubts, err)
+			return fmt.Errorf("%s is not repaired, %d replicas in doubt: %w", m.Name, doubts, errors.Join(ctx.Err(), err))
 		case <-ticker.C:
 		}
 	}
