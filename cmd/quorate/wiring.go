@@ -243,6 +243,6 @@ func (k keyspaceView) Status() server.KeyspaceStatus {
 	return server.KeyspaceStatus{
 		Keyspace: k.Name(), Shard: uint64(k.Shard()),
 		Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
-		IsLearner: s.IsLearner, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: s.Pending,
+		IsLearner: s.IsLearner, Starting: s.Starting, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: s.Pending,
 	}
 }

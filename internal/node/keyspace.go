@@ -36,6 +36,7 @@ type KeyspaceStatus struct {
 	CommitIndex   uint64
 	AppliedIndex  uint64
 	IsLearner     bool
+	Starting      bool   // the node is not Ready yet
 	InDoubt       bool   // its log has lost something, and is being repaired
 	LeaderChanges uint64 // leaders seen since the start
 	Pending       int64  // commands of this node that wait for their result
@@ -148,7 +149,15 @@ func (k *Keyspace) Size() (bytes, quota int64) {
 }
 
 // Status is the replica's state after the loop's last turn.
-func (k *Keyspace) Status() KeyspaceStatus { return *k.status.Load() }
+func (k *Keyspace) Status() KeyspaceStatus {
+	s := *k.status.Load()
+	select {
+	case <-k.n.ready:
+	default:
+		s.Starting = true
+	}
+	return s
+}
 
 // keyspaceOf is the keyspace that a shard holds; nil: none here.
 func (n *Node) keyspaceOf(id shard.ID) *Keyspace {

@@ -43,6 +43,7 @@ type check struct {
 var (
 	errCorrupt = errors.New("alarm activated: CORRUPT")
 	errLearner = errors.New("not supported for learner")
+	errStarts  = errors.New("this member has not announced itself yet")
 )
 
 // The order of the lines is etcd's documented one; etcd itself prints them at random.
@@ -58,7 +59,14 @@ var (
 )
 
 func (e *endpoints) checkSerializable(ctx context.Context) error { return e.read(ctx, false) }
-func (e *endpoints) checkLinearizable(ctx context.Context) error { return e.read(ctx, true) }
+
+// checkLinearizable fails until the member is announced, too: etcd serves nobody before.
+func (e *endpoints) checkLinearizable(ctx context.Context) error {
+	if e.probe.Status().Starting {
+		return errStarts
+	}
+	return e.read(ctx, true)
+}
 
 func (e *endpoints) checkCorruption(context.Context) error {
 	if e.probe.Status().Corrupt {

@@ -86,6 +86,9 @@ type KeyspaceStatus struct {
 	CommitIndex, AppliedIndex uint64
 	// IsLearner says that this node's replica has no vote.
 	IsLearner bool
+	// Starting says that the node has not announced itself yet: the member list does not
+	// have its client URLs.
+	Starting bool
 	// InDoubt says that the replica's log has lost something, and that it does not vote
 	// until its leader has repaired it.
 	InDoubt bool
