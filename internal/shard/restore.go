@@ -59,6 +59,7 @@ type restoring struct {
 
 	ahead   bool            // the engine is ahead: the log restarts at its state
 	below   bool            // something applied is damaged
+	holed   bool            // the entry applied last is: the log cannot say which it was
 	lost    consensus.Index // the first entry behind it that is damaged; zero: none
 	inDoubt bool
 }
@@ -70,6 +71,7 @@ func (r *restoring) findDamage() {
 	}
 	for _, span := range r.log.Faulty {
 		r.below = r.below || span.Lo <= r.at
+		r.holed = r.holed || span.Lo <= r.at && r.at < span.Hi
 		if span.Hi > r.at+1 && r.lost == 0 {
 			r.lost = max(span.Lo, r.at+1)
 		}
@@ -83,13 +85,14 @@ func (r *restoring) recover() {
 	if r.lost != 0 {
 		l.Entries = l.Entries[:min(len(l.Entries), int(r.lost-l.Released-1))]
 	}
-	if r.ahead = !agrees(*l, r.at, r.epoch); r.ahead {
+	k := int(r.at - l.Released)
+	// What is whole behind a hole stays, whatever the hole held: it was acknowledged.
+	r.ahead = k > len(l.Entries) || !r.holed && !agrees(*l, r.at, r.epoch)
+	switch {
+	case r.ahead:
 		l.Released, l.ReleasedEpoch, l.Entries = r.at, r.epoch, nil
-		return
-	}
-	if r.below && r.at > l.Released {
-		k := r.at - l.Released
-		l.Released, l.ReleasedEpoch, l.Entries = r.at, l.Entries[k-1].Epoch, l.Entries[k:]
+	case r.below && k > 0:
+		l.Released, l.ReleasedEpoch, l.Entries = r.at, r.epoch, l.Entries[k:]
 	}
 }
 

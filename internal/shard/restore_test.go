@@ -73,22 +73,27 @@ func TestRestoreOfDamagedLog(t *testing.T) {
 		last     consensus.Index
 		doubt    bool
 		err      error
+		holes    int // entries from the first on of which the log knows nothing
 	}{
-		{"nothing", 5, nil, false, three, 2, 8, false, nil},
-		{"below the applied index", 5, []consensus.Span{{Lo: 3, Hi: 4}}, false, three, 5, 8, false, nil},
-		{"the applied entry", 5, []consensus.Span{{Lo: 5, Hi: 6}}, false, three, 5, 8, false, nil},
-		{"above", 5, []consensus.Span{{Lo: 7, Hi: 8}}, false, three, 2, 6, true, nil},
-		{"both", 5, []consensus.Span{{Lo: 4, Hi: 5}, {Lo: 8, Hi: 9}}, false, three, 5, 7, true, nil},
-		{"across", 5, []consensus.Span{{Lo: 4, Hi: 8}}, false, three, 5, 5, true, nil},
-		{"all that could be", 5, []consensus.Span{{Lo: 3, Hi: open}}, true, three, 5, 5, true, nil},
-		{"the hard state", 5, nil, true, three, 2, 8, true, nil},
-		{"the engine is ahead", 20, []consensus.Span{{Lo: 7, Hi: 8}}, false, three, 20, 20, false, nil},
-		{"nobody to ask", 5, nil, true, alone, 0, 0, false, ErrLogDamaged},
+		{"nothing", 5, nil, false, three, 2, 8, false, nil, 0},
+		{"a hole that ends with the applied entry", 5, []consensus.Span{{Lo: 3, Hi: 6}}, false, three, 5, 8, false, nil, 3},
+		{"a hole before the applied entry", 5, []consensus.Span{{Lo: 3, Hi: 5}}, false, three, 5, 8, false, nil, 2},
+		{"a hole across it", 5, []consensus.Span{{Lo: 3, Hi: 7}}, false, three, 5, 5, true, nil, 4},
+		{"below the applied index", 5, []consensus.Span{{Lo: 3, Hi: 4}}, false, three, 5, 8, false, nil, 0},
+		{"the applied entry", 5, []consensus.Span{{Lo: 5, Hi: 6}}, false, three, 5, 8, false, nil, 0},
+		{"above", 5, []consensus.Span{{Lo: 7, Hi: 8}}, false, three, 2, 6, true, nil, 0},
+		{"both", 5, []consensus.Span{{Lo: 4, Hi: 5}, {Lo: 8, Hi: 9}}, false, three, 5, 7, true, nil, 0},
+		{"across", 5, []consensus.Span{{Lo: 4, Hi: 8}}, false, three, 5, 5, true, nil, 0},
+		{"all that could be", 5, []consensus.Span{{Lo: 3, Hi: open}}, true, three, 5, 5, true, nil, 0},
+		{"the hard state", 5, nil, true, three, 2, 8, true, nil, 0},
+		{"the engine is ahead", 20, []consensus.Span{{Lo: 7, Hi: 8}}, false, three, 20, 20, false, nil, 0},
+		{"nobody to ask", 5, nil, true, alone, 0, 0, false, ErrLogDamaged, 0},
 	} {
 		state := wal.GroupState{HardState: consensus.HardState{Epoch: 2, Vote: 3}, Released: 2, ReleasedEpoch: 1, Faulty: test.faulty, Suspect: test.suspect}
 		for i := consensus.Index(3); i <= 8; i++ {
 			state.Entries = append(state.Entries, consensus.EntryInfo{Epoch: 2, Orig: 2, Kind: consensus.EntryCommand})
 		}
+		clear(state.Entries[:test.holes])
 		c, mend, err := Restore(3, store.Applied{Index: uint64(test.applied), Epoch: 2}, state, test.first)
 		if !errors.Is(err, test.err) {
 			t.Errorf("%s: %v", test.name, err)

@@ -313,7 +313,9 @@ func (r *replay) finish() error {
 		r.lossAt.groups = append(r.lossAt.groups, everyGroup)
 	}
 	for id, g := range groups {
-		if g.last < r.loss {
+		// What was settled for the groups that the log did not know was settled before this
+		// loss: rewrite leaves no damage that is older.
+		if g.last < r.loss || id == everyGroup {
 			g.suspect = true
 			g.unknown = consensus.Span{Lo: g.released + 1, Hi: maxIndex}
 		} else if span, ok := r.doubts[id]; ok {
