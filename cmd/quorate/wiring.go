@@ -234,6 +234,15 @@ func (v *clientView) Status() server.NodeStatus {
 	return s
 }
 
+// Stages implements server.Node.
+func (v *clientView) Stages() []server.StageTimes {
+	var times []server.StageTimes
+	for _, s := range v.Node.Stages() {
+		times = append(times, server.StageTimes(s))
+	}
+	return times
+}
+
 // keyspaceView is a keyspace as the server wants to see it.
 type keyspaceView struct{ *node.Keyspace }
 

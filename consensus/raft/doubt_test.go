@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -214,5 +215,25 @@ func TestDoubtOfSoleVoter(t *testing.T) {
 	w.settle(100)
 	if w.leader() != nil || !h.m.Status().InDoubt {
 		t.Errorf("leads in doubt: %+v", h.m.Status())
+	}
+}
+
+// Goal: leadership is not handed to a voter in doubt, which would not campaign: not by
+// choice of the leader, and not on request.
+func TestNoTransferToDoubt(t *testing.T) {
+	w := group(3, 1)
+	l := w.elect(1)
+	w.settle(2)
+	w.damaged(2, 0)
+	w.cutOff(3) // or the doubt ends at once
+	w.settle(2)
+	if !l.m.find(2).active || l.m.find(2).doubt == 0 {
+		t.Fatalf("the leader does not know of the doubt: %+v", l.m.find(2))
+	}
+	if to := l.m.successor(); to != 3 {
+		t.Errorf("the successor is %v", to)
+	}
+	if err := l.transfer(2); !errors.Is(err, consensus.ErrInvalid) {
+		t.Errorf("transfer to a voter in doubt: %v", err)
 	}
 }

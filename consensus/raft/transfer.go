@@ -20,17 +20,21 @@ func (m *Machine) proposeTransfer(to consensus.ReplicaID) error {
 	if p == nil || p.learner || to == m.id {
 		return fmt.Errorf("%w: %v is not another voter", consensus.ErrInvalid, to)
 	}
+	if p.doubt != 0 {
+		return fmt.Errorf("%w: the log of %v is still being repaired", consensus.ErrInvalid, to)
+	}
 	m.transfer(p)
 	return nil
 }
 
 // successor is the voter of the target with the most of the log, zero if there is
-// none. Those heard from lately come first, then low ids.
+// none. Those heard from lately come first, then low ids. One in doubt would not
+// campaign (R10).
 func (m *Machine) successor() consensus.ReplicaID {
 	var best *peer
 	for i := range m.peers {
 		p := &m.peers[i]
-		if p.id == m.id || !slices.Contains(m.inForce().Voters, p.id) {
+		if p.id == m.id || p.doubt != 0 || !slices.Contains(m.inForce().Voters, p.id) {
 			continue
 		}
 		if best == nil || p.active && !best.active || p.active == best.active && p.match > best.match {

@@ -210,17 +210,17 @@ var txnCorners = []func(*generator) *pb.TxnRequest{
 		return &pb.TxnRequest{Compare: c}
 	},
 	func(g *generator) *pb.TxnRequest {
-		return &pb.TxnRequest{Success: opsPut(maxTxnOps + g.rng.IntN(2)*9)}
+		return &pb.TxnRequest{Success: opsPut(maxTxnOps + g.turn("operations", 2)*9)}
 	},
 	func(g *generator) *pb.TxnRequest { return &pb.TxnRequest{Success: opsPut(maxTxnOps + 1)} },
 	func(g *generator) *pb.TxnRequest { return &pb.TxnRequest{Failure: opsPut(maxTxnOps + 1)} },
 	func(g *generator) *pb.TxnRequest { // the nested one has what the outer one leaves
 		outer := opsPut(63)
-		return &pb.TxnRequest{Success: append(outer, opTxn(&pb.TxnRequest{Failure: opsPut(64 + g.rng.IntN(2))}))}
+		return &pb.TxnRequest{Success: append(outer, opTxn(&pb.TxnRequest{Failure: opsPut(64 + g.turn("inner operations", 2))}))}
 	},
 	func(g *generator) *pb.TxnRequest {
 		inner := &pb.TxnRequest{Success: opsPut(126)}
-		return &pb.TxnRequest{Success: []*pb.RequestOp{opTxn(&pb.TxnRequest{Success: []*pb.RequestOp{opTxn(inner)}, Compare: trueCompares(1 + g.rng.IntN(2))})}}
+		return &pb.TxnRequest{Success: []*pb.RequestOp{opTxn(&pb.TxnRequest{Success: []*pb.RequestOp{opTxn(inner)}, Compare: trueCompares(1 + g.turn("inner compares", 2))})}}
 	},
 	func(g *generator) *pb.TxnRequest {
 		return &pb.TxnRequest{Success: []*pb.RequestOp{put("a", "1"), put("a", "2")}}

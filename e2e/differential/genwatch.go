@@ -53,7 +53,7 @@ func (g *generator) watchRequest() *pb.WatchCreateRequest {
 	}
 	if g.chance(25) {
 		filters := []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT, pb.WatchCreateRequest_NODELETE, 7}
-		q.Filters = filters[g.rng.IntN(3):]
+		q.Filters = filters[g.turn("filters", 3):]
 		if g.chance(50) {
 			q.Filters = q.Filters[:1]
 		}

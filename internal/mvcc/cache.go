@@ -114,6 +114,9 @@ func (c *Cache) put(salt uint64, key, record []byte) {
 		s.turn()
 	}
 	s.young.index[h] = uint32(len(s.young.buf))
+	// Another key with this hash may take the place in the young half: then what the old
+	// one still has must not come forth again (M10).
+	delete(s.old.index, h)
 	b := binary.LittleEndian.AppendUint32(s.young.buf, uint32(len(key)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(record)))
 	b = binary.LittleEndian.AppendUint64(b, salt)

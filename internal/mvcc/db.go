@@ -119,6 +119,8 @@ func (db *DB) Head() Head {
 // meanwhile answer ErrReplaced (M9); watchers go on from where they are. The writing
 // goroutine calls it.
 func (db *DB) Replace(install func() error) error {
+	db.committing.Store(true)
+	defer db.committing.Store(false)
 	db.generation.Add(1)
 	err := install()
 	db.generation.Add(1)

@@ -132,3 +132,54 @@ func TestNewestNeverGoesBack(t *testing.T) {
 	close(done)
 	readers.Wait()
 }
+
+// asking is an engine in which Newest is asked during every read.
+type asking struct {
+	engine.Engine
+	ask func()
+}
+
+func (e *asking) Get(key, dst []byte) ([]byte, bool, error) {
+	if e.ask != nil {
+		e.ask()
+	}
+	return e.Engine.Get(key, dst)
+}
+
+// Goal: while the state is being replaced, Views may be at the new one already; then
+// Newest does not answer from the old one. Method: ask it inside the install and when the
+// new head is read, which is the last moment before the new state is published.
+func TestNewestIsSilentDuringReplace(t *testing.T) {
+	e := &asking{Engine: engine.NewMemory()}
+	db, err := Open(e, []byte("p"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := db.Writer()
+	w.Begin()
+	if _, err := w.Put([]byte("k"), []byte("v"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.EndRevision(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := db.Newest([]byte("k")); !ok {
+		t.Fatal("no answer before: the test tests nothing")
+	}
+	asked := 0
+	e.ask = func() {
+		asked++
+		if n, ok := db.Newest([]byte("k")); ok {
+			t.Errorf("answer %d during the replacement: %+v", asked, n)
+		}
+	}
+	if err := db.Replace(func() error { e.ask(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if asked < 2 {
+		t.Errorf("asked %d times", asked)
+	}
+}

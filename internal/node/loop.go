@@ -1,6 +1,8 @@
 package node
 
 import (
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -67,9 +69,21 @@ func (n *Node) tryTurn() bool {
 	if !n.turn.TryLock() {
 		return false
 	}
+	defer crashOnPanic()
 	n.step(false)
 	n.turn.Unlock()
 	return true
+}
+
+// crashOnPanic ends the process when a turn panics. The caller may be a handler whose
+// server recovers from panics, as net/http does: it must not survive a broken invariant,
+// with the turn locked forever.
+func crashOnPanic() {
+	if p := recover(); p != nil {
+		stack := debug.Stack()
+		go func() { panic(fmt.Sprintf("%v, in a turn of the node\n\n%s", p, stack)) }()
+		select {}
+	}
 }
 
 // step is one turn; the caller holds it.

@@ -171,6 +171,10 @@ func (n *fakeNode) TransferLeadership(_ context.Context, _ string, to uint64) er
 func (n *fakeNode) ClusterID() uint64 { return fakeCluster }
 func (n *fakeNode) MemberID() uint64  { return fakeMember }
 
+func (n *fakeNode) Stages() []StageTimes {
+	return []StageTimes{{Stage: "sync", Buckets: []uint64{0, 2, 0, 1, 4}, Sum: 50 * time.Microsecond, Count: 7}}
+}
+
 func (n *fakeNode) Status() NodeStatus {
 	s := NodeStatus{DiskBytes: 1 << 20, InUseBytes: 1 << 19}
 	for _, k := range n.keyspaces {

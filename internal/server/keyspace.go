@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/store"
@@ -61,6 +62,18 @@ type Node interface {
 	MemberID() uint64
 	// Status is for metrics and Maintenance.Status, not for every request.
 	Status() NodeStatus
+	// Stages is how long proposals took in each stage of their way, since the node's
+	// start and for all its shards. It is for metrics: it may wait for the node's loop.
+	Stages() []StageTimes
+}
+
+// StageTimes is the latency of one stage: the i-th bucket counts what took less than
+// 2^i µs and was not counted before; the last one counts all the rest.
+type StageTimes struct {
+	Stage   string
+	Buckets []uint64
+	Sum     time.Duration
+	Count   uint64
 }
 
 // Member is one member as etcd's API lists it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -131,6 +132,7 @@ var (
 	gaugeShardPending   = newGauge("quorate_shard_proposals_pending", "Proposals of this node that wait for their result.", "shard", "keyspace")
 	totalShardFailed    = newTotal("quorate_shard_proposals_failed_total", "Proposals that ended without a result.", "shard", "keyspace")
 	gaugeShardSize      = newGauge("quorate_shard_size_bytes", "Logical size of the shard, as its quota counts it.", "shard", "keyspace")
+	histogramStage      = newGauge("quorate_stage_seconds", "Time of this node's own proposals in each stage on its leaders.", "stage")
 	gaugeConns          = newGauge("quorate_client_connections", "Open client connections.")
 	totalRefused        = newTotal("quorate_client_connections_refused_total", "Connections closed at once because a limit was reached.")
 	totalEvicted        = newTotal("quorate_client_connections_evicted_total", "Connections closed because they did not show a protocol in time.")
@@ -157,6 +159,20 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		collectShard(set, s, member)
 	}
+	for _, s := range c.node.Stages() {
+		ch <- prometheus.MustNewConstHistogram(histogramStage.desc, s.Count, s.Sum.Seconds(), s.cumulative(), s.Stage)
+	}
+}
+
+// cumulative is the buckets as Prometheus wants them, by their upper bounds in seconds.
+func (s *StageTimes) cumulative() map[float64]uint64 {
+	buckets := make(map[float64]uint64, len(s.Buckets))
+	below := uint64(0)
+	for i, n := range s.Buckets[:len(s.Buckets)-1] {
+		below += n
+		buckets[(time.Microsecond << i).Seconds()] = below
+	}
+	return buckets
 }
 
 func (c *statusCollector) collectProcess(set func(gauge, float64, ...string)) {

@@ -61,7 +61,6 @@ type Host struct {
 	lastTicket Ticket
 
 	snapshots int // streams under way
-	counters  Counters
 	stages    Stages
 }
 
@@ -76,29 +75,6 @@ type ticketCover struct {
 	replica *Replica
 	seq     consensus.Seq
 }
-
-// Counters count what the node exposes as metrics. They only grow.
-type Counters struct {
-	messagesLost, messagesRefused, logReads, snapshotsFailed, snapshotsSent, snapshotsInstalled, repaired uint64
-}
-
-// MessagesLost is the number of outgoing messages that were lost here.
-func (c *Counters) MessagesLost() uint64 { return c.messagesLost }
-
-// MessagesRefused is the number of incoming messages that machines refused.
-func (c *Counters) MessagesRefused() uint64 { return c.messagesRefused }
-
-// LogReads is the number of messages whose entries were read back from the log.
-func (c *Counters) LogReads() uint64 { return c.logReads }
-
-// Repaired is the number of replicas whose damaged log was repaired by their leaders.
-func (c *Counters) Repaired() uint64 { return c.repaired }
-
-// SnapshotsSent is the number of snapshot streams that ended well.
-func (c *Counters) SnapshotsSent() uint64 { return c.snapshotsSent }
-
-// SnapshotsInstalled is the number of received snapshots that were installed.
-func (c *Counters) SnapshotsInstalled() uint64 { return c.snapshotsInstalled }
 
 // NewHost returns a host without replicas.
 func NewHost(cfg HostConfig, ports Ports) *Host {
@@ -141,9 +117,6 @@ func (h *Host) Replica(id ID) (*Replica, bool) {
 
 // Replicas returns all replicas by ascending shard id; the slice is the host's.
 func (h *Host) Replicas() []*Replica { return h.order }
-
-// Counters returns the host's counters.
-func (h *Host) Counters() *Counters { return &h.counters }
 
 // Stages returns the latency of each stage that proposals pass on this node.
 func (h *Host) Stages() *Stages { return &h.stages }
@@ -189,20 +162,17 @@ func (h *Host) Hasten() {
 	}
 }
 
-// Receive takes a peer's message. An error says why it was refused; it is counted.
+// Receive takes a peer's message. An error says why it was refused.
 func (h *Host) Receive(m *consensus.Message) error {
 	r, ok := h.replicas[ID(m.Group)]
 	if !ok {
-		h.counters.messagesRefused++
 		return fmt.Errorf("message from %v for shard %d: %w", m.From, m.Group, ErrUnknownShard)
 	}
 	if r.waiting > h.cfg.Limits.UnsyncedBytes && len(m.Entries) > 0 {
 		// The disk is behind: what the leader repeats later is not taken now.
-		h.counters.messagesLost++
 		return nil
 	}
 	if err := r.machine.Step(*m); err != nil {
-		h.counters.messagesRefused++
 		return fmt.Errorf("message from %v for shard %d: %w", m.From, m.Group, err)
 	}
 	h.touch(r)

@@ -22,11 +22,9 @@ func (j *LogRead) Run(log LogReader) {
 // lost, which the machine's flow control repairs like any lost message.
 func (r *Replica) readBack(m *consensus.Message) {
 	if r.reads >= r.host.cfg.Limits.LogReads || m.Fill.Hi > r.cache.end() {
-		r.host.counters.messagesLost++
 		return
 	}
 	r.reads++
-	r.host.counters.logReads++
 	r.host.ports.Log.Read(&LogRead{replica: r, message: *m})
 }
 
@@ -39,7 +37,6 @@ func (h *Host) LogRead(job *LogRead) {
 	if job.err != nil || !fillable(m, job.entries) {
 		// Released, truncated or unreadable meanwhile: the machine finds out and
 		// asks for a snapshot, or sends again.
-		h.counters.messagesLost++
 		r.machine.Done(consensus.Done{Peer: m.To, State: consensus.PeerUnreachable})
 		return
 	}

@@ -22,6 +22,7 @@ type Replica struct {
 	cache entryCache
 	state LeaderState // as last reported to Outcome
 	doubt bool        // the machine is in doubt (H9)
+	mends bool        // and the end of that is on its way to the disk
 	dirty bool        // in host.dirty
 
 	// Appends: handed to the log up to appended, durable up to durable.
@@ -212,9 +213,9 @@ func (r *Replica) append(a *consensus.Append) {
 func (r *Replica) repaired() {
 	batch := r.host.logBatch()
 	batch.Repaired(Group(r.id))
-	r.host.counters.repaired++
+	r.mends = true
 	for _, o := range r.host.order {
-		if o != r && o.doubt {
+		if o.doubt && !o.mends {
 			return
 		}
 	}
@@ -316,7 +317,6 @@ func fillable(m *consensus.Message, entries []consensus.Entry) bool {
 
 func (r *Replica) transmit(m *consensus.Message) {
 	if !r.host.ports.Network.Send(NodeOf(m.To), m) {
-		r.host.counters.messagesLost++
 		r.machine.Done(consensus.Done{Peer: m.To, State: consensus.PeerUnreachable})
 	}
 }

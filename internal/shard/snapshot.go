@@ -29,7 +29,6 @@ func (r *Replica) streamSnapshots(to []consensus.ReplicaID) {
 		}
 		view, at, err := r.viewAt()
 		if err != nil {
-			r.host.counters.snapshotsFailed++
 			r.machine.Done(consensus.Done{SnapshotSent: consensus.SnapshotSent{To: id, OK: false}})
 			continue
 		}
@@ -66,9 +65,6 @@ func (h *Host) SnapshotSent(s *SnapshotSend, ok bool) {
 	r := s.replica
 	h.snapshots--
 	delete(r.holders, s)
-	if ok {
-		h.counters.snapshotsSent++
-	}
 	r.machine.Done(consensus.Done{SnapshotSent: consensus.SnapshotSent{To: s.Message.To, Index: s.Message.Snapshot.Index, OK: ok}})
 	h.touch(r)
 }
@@ -146,7 +142,6 @@ func (r *Replica) finishInstall(i *stagedInstall) {
 	r.host.logBatch().Install(Group(r.id), s.Index, s.Epoch)
 	r.cache.reset(s.Index + 1)
 	r.applied, r.learned, r.released = s.Index, s.Index+1, s.Index
-	r.host.counters.snapshotsInstalled++
 	r.lessor.load(r.applier.store)
 	r.machine.Done(consensus.Done{Applied: s.Index})
 	rd := r.stalled

@@ -24,6 +24,7 @@ type outbound struct {
 		sync.Mutex
 		batch batch // the last one taken from the outbox
 		done  int   // bytes of batch.buf that are written
+		ended bool  // nothing may follow
 	}
 }
 
@@ -107,9 +108,7 @@ func (o *outbound) leave(echoes <-chan error) error {
 	if o.p.t.ctx.Err() != nil {
 		return ErrClosed
 	}
-	if o.conn.SetWriteDeadline(o.p.t.deadline(byeTimeout)) == nil {
-		_, _ = o.conn.Write(appendFrame(nil, frameBye, nil)) // best effort: closing follows
-	}
+	o.sayBye()
 	select {
 	case err := <-echoes:
 		return err
@@ -119,6 +118,18 @@ func (o *outbound) leave(echoes <-chan error) error {
 		return errRemoved
 	}
 	return errDropped
+}
+
+// sayBye ends the stream of frames, if it is not in the middle of one. It is the best
+// effort: closing follows.
+func (o *outbound) sayBye() {
+	w := &o.writing
+	w.Lock()
+	defer w.Unlock()
+	w.ended = true
+	if w.done == len(w.batch.buf) && o.conn.SetWriteDeadline(o.p.t.deadline(byeTimeout)) == nil {
+		_, _ = o.conn.Write(appendFrame(nil, frameBye, nil))
+	}
 }
 
 // write sends what writeAtOnce left, then a batch with a keepalive behind it.
@@ -190,7 +201,7 @@ func (o *outbound) writeAtOnce() bool {
 		return false
 	}
 	defer w.Unlock()
-	if w.done < len(w.batch.buf) || o.conn.SetWriteDeadline(o.p.t.deadline(o.p.t.limits.WriteTimeout)) != nil {
+	if w.ended || w.done < len(w.batch.buf) || o.conn.SetWriteDeadline(o.p.t.deadline(o.p.t.limits.WriteTimeout)) != nil {
 		return false
 	}
 	o.take()

@@ -151,10 +151,7 @@ func (l *Log) commitAndSync() error {
 	if err := l.commit(); err != nil {
 		return err
 	}
-	if err := l.Sync(); err != nil {
-		return err
-	}
-	return l.sign()
+	return l.settleBatches()
 }
 
 // stagedBytes is an upper bound of the staged batch.

@@ -1,7 +1,10 @@
 package wal
 
 import (
+	"errors"
 	"math/rand/v2"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -90,4 +93,99 @@ func marked(spans []consensus.Span, i consensus.Index) bool {
 		}
 	}
 	return false
+}
+
+// limited is a disk that has room for so many segments.
+func limited(t *testing.T, mem *vfs.MemFS, segments int) *faultFS {
+	return &faultFS{FS: mem, before: func(op *fileOp) error {
+		if op.kind != "prealloc" {
+			return nil
+		}
+		names, err := mem.List("wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := int64(0)
+		for _, name := range names {
+			info, err := mem.Stat(mem.PathJoin("wal", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			used += info.Size()
+		}
+		if used+tinySegment > int64(segments)*tinySegment {
+			return syscall.ENOSPC
+		}
+		return nil
+	}}
+}
+
+// filledDisk is a disk on which a log has written until it was refused, as a crash leaves
+// it. All of the log is live.
+func filledDisk(t *testing.T, segments int) *vfs.MemFS {
+	t.Helper()
+	mem := vfs.NewCrashableMem()
+	l, err := openTiny(limited(t, mem, segments))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Batch
+	for i := consensus.Index(1); ; i++ {
+		b.Reset()
+		g := consensus.GroupID(1 + i%3)
+		b.HardState(g, consensus.HardState{Epoch: consensus.Epoch(i), Vote: 1})
+		b.Append(g, []Entry{command((i+2)/3, consensus.Epoch(i), strings.Repeat("x", 1500))})
+		if i == 2 || i > 50 { // nothing in its sections says what the first one held
+			b.HardState(4, consensus.HardState{Epoch: consensus.Epoch(i), Vote: 2})
+		}
+		if err := l.Write(&b); errors.Is(err, ErrFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return mem.CrashClone(vfs.CrashCloneCfg{})
+}
+
+// Goal: a log on a full disk gives up damaged segments one after the other, in the room
+// that it keeps in reserve; and a crash between two of them forgets no mark, although the
+// loss itself is gone. Method: everything is live and the disk is full; lose a batch of
+// each segment in turn, open, and open again what a crash at each operation leaves, which
+// may have the reserve in use: there is room for one segment more.
+func TestRewriteOnAFullDisk(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	const segments = 5
+	full := filledDisk(t, segments)
+	batches := batchesOf(t, full)
+	for _, lost := range []int{1, len(batches) / 3, len(batches) / 2, len(batches) - 3} {
+		mem := full.CrashClone(vfs.CrashCloneCfg{})
+		contents(t, mem, batches[lost].name)[batches[lost].offset+20] ^= 1
+		mem = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
+		fs := limited(t, mem, segments)
+		var crashed []*vfs.MemFS
+		room := fs.before
+		fs.before = func(op *fileOp) error {
+			if op.mutates() {
+				crashed = append(crashed, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng}))
+			}
+			return room(op)
+		}
+		l, err := openTiny(fs)
+		if err != nil {
+			t.Fatalf("batch %d of %d is lost: %v", lost, len(batches), err)
+		}
+		if l.Stats().LostBatches != 1 || len(crashed) < 10 {
+			t.Fatalf("%+v, %d crashes", l.Stats(), len(crashed))
+		}
+		for k, disk := range crashed {
+			again, err := openTiny(limited(t, disk, segments+1))
+			if err != nil {
+				t.Fatalf("batch %d is lost, crash %d of %d: %v", lost, k, len(crashed), err)
+			}
+			sameOrMoreDoubt(t, l, again)
+		}
+	}
 }
