@@ -97,6 +97,9 @@ func (m *Machine) doubted(p *peer, name uint64) {
 	if p.doubt = name; name == 0 {
 		return
 	}
+	if p.id == m.lead.transferee {
+		m.lead.deadline = 1 // it would not campaign: give up with the next tick
+	}
 	m.appendOwn(consensus.EntryBarrier, nil, 0)
 	p.witness = m.log.last
 }

@@ -237,3 +237,29 @@ func TestNoTransferToDoubt(t *testing.T) {
 		t.Errorf("transfer to a voter in doubt: %v", err)
 	}
 }
+
+// Goal: a transfer to a voter that falls into doubt meanwhile ends at once, so that
+// proposals are taken again, and not after an election timeout.
+func TestTransferEndsWithDoubt(t *testing.T) {
+	w := group(3, 1)
+	l := w.elect(1)
+	w.settle(2)
+	w.cutOff(2)
+	if err := l.propose(1, "x"); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(2)
+	if err := l.transfer(2); err != nil {
+		t.Fatal(err)
+	}
+	w.damaged(2, 0)
+	clear(w.cut)
+	w.cutOff(3) // or the doubt ends at once
+	w.settle(3)
+	if s := l.m.Status(); s.Transferee != 0 || s.Role != consensus.Leader {
+		t.Fatalf("still under way: %+v", s)
+	}
+	if err := l.propose(2, "y"); err != nil {
+		t.Error(err)
+	}
+}

@@ -105,6 +105,8 @@ func (n *Node) step(tick bool) {
 	if tick {
 		n.host.Tick()
 		n.router.Tick()
+		stages := *n.host.Stages()
+		n.stages.Store(&stages)
 	}
 	n.process()
 }

@@ -64,11 +64,12 @@ type Node struct {
 	stopOnce  sync.Once
 	hasten    sync.Once // after the first peer was met
 	diskFull  atomic.Bool
-	pruned    atomic.Uint64 // physical compactions done
-	reclaimed uint64        // of those, followed by Engine.Compact; the housekeeper's own
-	level     atomic.Uint32 // the replicated feature level
-	ready     chan struct{} // closed once this node has served
-	failed    chan error    // holds the error that N2 is about
+	pruned    atomic.Uint64                // physical compactions done
+	reclaimed uint64                       // of those, followed by Engine.Compact; the housekeeper's own
+	level     atomic.Uint32                // the replicated feature level
+	stages    atomic.Pointer[shard.Stages] // as of the last tick
+	ready     chan struct{}                // closed once this node has served
+	failed    chan error                   // holds the error that N2 is about
 }
 
 // Start opens the data directory, joins the peers and begins to serve. It

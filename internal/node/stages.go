@@ -16,10 +16,10 @@ type StageTimes struct {
 	Count   uint64
 }
 
-// Stages waits for the loop's next turn. A stopped node has no times.
+// Stages are the times as of the last tick.
 func (n *Node) Stages() []StageTimes {
-	var now shard.Stages
-	if n.onLoop(func() error { now = *n.host.Stages(); return nil }) != nil {
+	now := n.stages.Load()
+	if now == nil {
 		return nil
 	}
 	times := make([]StageTimes, len(now))

@@ -63,7 +63,7 @@ type Node interface {
 	// Status is for metrics and Maintenance.Status, not for every request.
 	Status() NodeStatus
 	// Stages is how long proposals took in each stage of their way, since the node's
-	// start and for all its shards. It is for metrics: it may wait for the node's loop.
+	// start and for all its shards.
 	Stages() []StageTimes
 }
 

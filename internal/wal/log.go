@@ -216,7 +216,7 @@ func (l *Log) cutOff(r *replay) error {
 		cut = 0
 	}
 	seg, err := l.space.open(previous, cut)
-	if isNoSpace(err) && len(void) > 0 {
+	if isNoSpace(err) && len(void) > 0 && r.loss == 0 {
 		// The space of the last segment will do. What is lost with it is a witness
 		// that matters only if there was rot as well.
 		last := len(void) - 1

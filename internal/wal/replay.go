@@ -55,7 +55,7 @@ func (r *replay) takeSegment(i int) (done bool, err error) {
 	seg := r.segments[i]
 	r.window.reset(seg)
 	if seg.cut != 0 {
-		if r.number < seg.cut-1 && i > 0 {
+		if r.number < seg.cut-1 && (i > 0 || seg.bearsLoss()) {
 			r.lose(seg.cut - 1)
 		}
 		r.tail, r.offset, r.number = i, segmentDataStart, seg.cut-1
@@ -101,6 +101,11 @@ func (s *segment) cutWitness() batchNumber {
 	}
 	return s.cut - 1
 }
+
+// bearsLoss reports whether the segment's header alone says that batches were lost: it
+// begins the log, and the log did not begin with it. (What a first segment with a
+// predecessor does not know of was moved out of that one.)
+func (s *segment) bearsLoss() bool { return s.previous == 0 && s.cut > 1 }
 
 // lose notes that the batches up to last were durable and cannot be read.
 func (r *replay) lose(last batchNumber) {

@@ -12,7 +12,7 @@ import (
 // may concern: a mark that was settled in between says nothing about it (W5).
 func (l *Log) rewrite() error {
 	upTo := l.active().number
-	if l.offset == segmentDataStart {
+	if l.offset == segmentDataStart && !l.active().bearsLoss() {
 		upTo-- // nothing is in it yet
 	} else if err := l.roll(); err != nil {
 		return err

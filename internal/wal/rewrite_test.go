@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"syscall"
@@ -23,19 +24,7 @@ func TestCrashDuringRewrite(t *testing.T) {
 		info := batchesOf(t, mem)[lost]
 		contents(t, mem, info.name)[info.offset+60] ^= 1
 		mem = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng}) // the damage lasts
-		var crashed []*vfs.MemFS
-		fs := &faultFS{FS: mem, before: func(op *fileOp) error {
-			if op.mutates() {
-				for _, percent := range []int{0, 50, 100} {
-					crashed = append(crashed, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}))
-				}
-			}
-			return nil
-		}}
-		l, err := openTiny(fs)
-		if err != nil {
-			t.Fatal(err)
-		}
+		l, crashed := openAndCrash(t, mem, rng)
 		if l.Stats().LostBatches != 1 || len(crashed) < 10 {
 			t.Fatalf("%+v, %d crashes", l.Stats(), len(crashed))
 		}
@@ -46,7 +35,6 @@ func TestCrashDuringRewrite(t *testing.T) {
 			}
 			sameOrMoreDoubt(t, l, again)
 		}
-		fs.unlock()
 		again, err := openTiny(mem.CrashClone(vfs.CrashCloneCfg{}))
 		if err != nil {
 			t.Fatal(err)
@@ -187,5 +175,89 @@ func TestRewriteOnAFullDisk(t *testing.T) {
 			}
 			sameOrMoreDoubt(t, l, again)
 		}
+	}
+}
+
+// Goal: when nothing durable can be read and the end is torn, the loss is not forgotten by
+// a crash after the cut, and a log that has been told of it once says no more of it. With
+// a full disk the witness of the loss is not given away for room. Method: batch 1 is
+// durable and lost, 2 torn, 3 the witness of 1; open, and open again what a crash at each
+// operation leaves.
+func TestCutWithNothingKept(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	mem := vfs.NewCrashableMem()
+	l, err := openTiny(mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b Batch
+	for k := 1; k <= 3; k++ {
+		b.Reset()
+		b.HardState(1, consensus.HardState{Epoch: consensus.Epoch(k), Vote: 1})
+		b.Append(1, []Entry{command(consensus.Index(k), consensus.Epoch(k), "x")})
+		if err := l.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		if k > 1 {
+			continue
+		}
+		if err := l.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mem = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
+	for _, info := range batchesOf(t, mem)[:2] {
+		contents(t, mem, info.name)[info.offset+20] ^= 1
+	}
+	mem = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
+
+	full := mem.CrashClone(vfs.CrashCloneCfg{})
+	if _, err := openTiny(limited(t, full, 1)); !errors.Is(err, ErrFull) {
+		t.Errorf("with a full disk: %v", err)
+	}
+	l, crashed := openAndCrash(t, mem, rng)
+	wantSuspect(t, l, "at first")
+	for k, disk := range append(crashed, full.CrashClone(vfs.CrashCloneCfg{})) {
+		again, err := openTiny(disk)
+		if err != nil {
+			t.Fatalf("crash %d: %v", k, err)
+		}
+		wantSuspect(t, again, fmt.Sprintf("after crash %d of %d", k, len(crashed)))
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = openTiny(mem); err != nil || l.Stats().LostBatches != 0 {
+		t.Fatalf("the loss is still there: %+v, %v", l.Stats(), err)
+	}
+	wantSuspect(t, l, "at the end")
+}
+
+// openAndCrash opens a log and returns what a crash at each operation of that leaves.
+func openAndCrash(t *testing.T, mem *vfs.MemFS, rng *rand.Rand) (l *Log, crashed []*vfs.MemFS) {
+	t.Helper()
+	fs := &faultFS{FS: mem, before: func(op *fileOp) error {
+		if op.mutates() {
+			for _, percent := range []int{0, 50, 100} {
+				crashed = append(crashed, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}))
+			}
+		}
+		return nil
+	}}
+	l, err := openTiny(fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, crashed
+}
+
+func wantSuspect(t *testing.T, l *Log, when string) {
+	t.Helper()
+	s, err := l.State(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.Suspect {
+		t.Errorf("%s: nothing is in doubt: %+v, %+v", when, s, l.Stats())
 	}
 }
