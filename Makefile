@@ -9,7 +9,7 @@ ARGS    ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the binary, as bin/quorate
@@ -49,6 +49,10 @@ e2e: ## real processes beside etcd, with kills and bad input
 .PHONY: bench
 bench: ## three of ours and three etcd members in turns; about 20 minutes
 	cd bench && go run .
+
+.PHONY: bench-engines
+bench-engines: ## the consensus engines beside etcd's raft, in one process; a minute
+	go test ./consensus -run '^$$' -bench Replicate -count 6
 
 .PHONY: ci
 ci: ## all checks of a commit; at most 15 minutes on two cores

@@ -40,8 +40,8 @@ type Config struct {
 
 // LogState is what a driver found in a replica's durable log.
 type LogState struct {
-	// Released is the last index that is no longer in the log, ReleasedEpoch its
-	// entry's epoch. A state that is ahead of its log restarts like a snapshot:
+	// Released is the last index that is no longer in the log, ReleasedEpoch the epoch of a
+	// Snapshot there. A state that is ahead of its log restarts like a snapshot:
 	// Released is then the applied index, ReleasedEpoch its epoch, and Entries is
 	// empty. Ahead means that the log has no entry at the applied index or one of
 	// another epoch: a crash may also take a truncation that was applied past.
@@ -49,8 +49,13 @@ type LogState struct {
 	ReleasedEpoch Epoch
 	// Configuration is the one in force at Released.
 	Configuration Configuration
-	// Entries describes the entries Released+1, Released+2, ...
+	// Entries describes the entries Released+1, Released+2, ... In a sparse log one with
+	// epoch zero is a hole.
 	Entries []EntryInfo
+	// Decided is the last Append.Decided. Where the applied index is above it, what the log
+	// has up to there need not be what was applied: then Released is the applied index, and
+	// the entries behind it stay.
+	Decided Index
 	// InDoubt says that the log has lost what was durable: newer entries than these, a
 	// newer hard state than Config's, or both (C10). It holds until Append.Repaired is
 	// durable, also over restarts.

@@ -93,7 +93,7 @@ type HardState struct {
 // travels beside the contract, from driver to driver.
 type Snapshot struct {
 	Index         Index         // the last entry that the state contains
-	Epoch         Epoch         // that entry's epoch
+	Epoch         Epoch         // the highest Orig applied up to it (C11); without holes that entry's epoch
 	Configuration Configuration // in force at Index
 }
 
@@ -110,7 +110,8 @@ const KindSnapshot MessageKind = 1
 
 // Message is what replicas of a group say to each other. One struct serves every
 // engine and kind; each engine documents which fields a kind uses, all others
-// are zero.
+// are zero. A machine of a sparse engine may write to itself, to learn what its own log
+// holds: the driver fills and delivers that like any other message.
 type Message struct {
 	Kind     MessageKind
 	Group    GroupID
@@ -171,6 +172,11 @@ type Engine struct {
 	New func(Config) (Machine, error)
 	// KindName names a message kind for traces and metrics.
 	KindName func(MessageKind) string
+	// Sparse says that the machines' logs may have holes: entries are appended in any
+	// order, one replaces an earlier one of its index with a lower epoch, and nothing is
+	// ever truncated. What a sparse log holds above a released index or an installed
+	// snapshot stays there, whatever happens below: it is a promise.
+	Sparse bool
 }
 
 // ProposalKind says what is proposed.
@@ -203,7 +209,8 @@ type Proposal struct {
 }
 
 // Append is work for the durable log, in this order: hard state, truncation,
-// entries, repaired. All of it becomes durable together, or a prefix of the entries does.
+// entries, decided, repaired. All of it becomes durable together, or a prefix of the entries
+// does.
 type Append struct {
 	// Seq is the number of this append, or of the latest one when it is empty.
 	Seq Seq
@@ -211,15 +218,18 @@ type Append struct {
 	HardState *HardState
 	// Truncate, when not zero, removes every entry at or above it first.
 	Truncate Index
-	// Entries are appended; for Raft they are contiguous.
+	// Entries are appended behind the log's end, or anywhere in a sparse log.
 	Entries []Entry
+	// Decided, when not zero, says that every index up to it is decided and that what the
+	// log has there is the decided entry. It never falls. (Raft has no use for it.)
+	Decided Index
 	// Repaired says that the replica is no longer in doubt (C10).
 	Repaired bool
 }
 
 // Empty reports whether there is nothing to write.
 func (a *Append) Empty() bool {
-	return a.HardState == nil && a.Truncate == 0 && len(a.Entries) == 0 && !a.Repaired
+	return a.HardState == nil && a.Truncate == 0 && len(a.Entries) == 0 && a.Decided == 0 && !a.Repaired
 }
 
 // Read answers a read barrier: once Index is applied, the read may be served.
@@ -239,7 +249,8 @@ type Ready struct {
 	// Append is empty: then an earlier append is still on its way.
 	AfterSync []Message
 	// Install, when not nil, replaces this replica's state with the received
-	// snapshot, and its log restarts behind it. It is done before Learned.
+	// snapshot, and its log restarts behind it; a sparse log keeps what it has above. It is
+	// done before Learned.
 	Install *Snapshot
 	// Learned entries are decided and to be applied in order (C2). The driver
 	// has them in its cache or log.

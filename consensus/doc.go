@@ -1,6 +1,6 @@
 // Package consensus is the contract between a consensus engine and the program
 // that drives it. It holds types and no implementation; the engines are in the
-// packages below it (consensus/raft, later consensus/paxos and consensus/etcdraft).
+// packages below it (consensus/raft and consensus/etcdraft, later consensus/paxos).
 //
 // The three verbs are propose, accept and learn. A Machine is a pure state
 // machine for one replica of one group: it has no clock, goroutine, channel,
@@ -54,6 +54,10 @@
 //	    campaigns, and nothing that it accepts or confirms counts, until an entry that
 //	    was proposed after its restart is decided without it and is in its log. It says
 //	    so with Append.Repaired; the doubt ends when that is durable.
+//	C11 Order of leaders. Of what is decided, an entry counts if its Orig is not below an
+//	    earlier entry's: applying skips the others, commands and memberships alike. The
+//	    driver keeps the highest Orig applied with its state. In logs without holes Orig
+//	    never falls, and nothing is skipped.
 //
 // # Deliberately absent
 //

@@ -34,6 +34,35 @@ const (
 	RaftCountDoubtful       Name = "raft-count-doubtful"
 )
 
+// The mutants of consensus/paxos.
+const (
+	PaxosBallotBeforeDurable Name = "paxos-ballot-before-durable"
+	PaxosAckBeforeDurable    Name = "paxos-ack-before-durable"
+	PaxosCountSelfEarly      Name = "paxos-count-self-early"
+	PaxosAcceptBelowPromise  Name = "paxos-accept-below-promise"
+	PaxosValueNotHighest     Name = "paxos-value-not-highest"
+	PaxosReportPart          Name = "paxos-report-part"
+	PaxosLearnAnyBallot      Name = "paxos-learn-any-ballot"
+	PaxosOrigRestamped       Name = "paxos-orig-restamped"
+	PaxosCountLearner        Name = "paxos-count-learner"
+	PaxosSnapshotForgets     Name = "paxos-snapshot-forgets"
+	PaxosReadBeforeBarrier   Name = "paxos-read-before-barrier"
+	PaxosWindowOverrun       Name = "paxos-window-overrun"
+	PaxosGovernsEarly        Name = "paxos-governs-early"
+	PaxosOldPromises         Name = "paxos-old-promises"
+	PaxosNotHandedOver       Name = "paxos-not-handed-over"
+	PaxosElectShort          Name = "paxos-elect-short"
+	PaxosFloorIgnored        Name = "paxos-floor-ignored"
+)
+
+// The mutants of consensus/etcdraft.
+const (
+	EtcdraftForgetMemberships  Name = "etcdraft-forget-memberships"
+	EtcdraftEpochBeforeDurable Name = "etcdraft-epoch-before-durable"
+	EtcdraftReadBeforeBarrier  Name = "etcdraft-read-before-barrier"
+	EtcdraftUnknownAsDropped   Name = "etcdraft-unknown-as-dropped"
+)
+
 // The mutants of internal/wal.
 const (
 	WALSkipSync        Name = "wal-skip-sync"
@@ -90,6 +119,27 @@ var Table = []Mutant{
 	{RaftTruncateAlways, "an append removes everything behind its last entry, also when nothing conflicts"},
 	{RaftVoteInDoubt, "a replica whose log has lost votes or entries takes part in elections before it is repaired"},
 	{RaftCountDoubtful, "a leader counts what a replica in doubt acknowledges and confirms"},
+	{PaxosBallotBeforeDurable, "a ballot is asked for and promised before it is durable"},
+	{PaxosAckBeforeDurable, "an acceptor acknowledges values before they are durable"},
+	{PaxosCountSelfEarly, "a leader counts its own acceptance before it is durable"},
+	{PaxosAcceptBelowPromise, "an acceptor accepts values of a ballot below the one it has promised"},
+	{PaxosValueNotHighest, "phase 1 takes the value reported last, not the one of the highest ballot"},
+	{PaxosReportPart, "a promise counts before its report is complete"},
+	{PaxosLearnAnyBallot, "a follower learns by watermark what it accepted at another ballot"},
+	{PaxosOrigRestamped, "a value that is proposed again gets the new ballot as its Orig, so the fence lets it pass"},
+	{PaxosCountLearner, "learners count towards quorums"},
+	{PaxosSnapshotForgets, "a snapshot empties the acceptor's log, what is above it included"},
+	{PaxosReadBeforeBarrier, "a new leader answers reads before its barrier is decided"},
+	{PaxosWindowOverrun, "a leader proposes beyond the window"},
+	{PaxosGovernsEarly, "a configuration governs one slot too early"},
+	{PaxosOldPromises, "promises of the old configuration count for the new one"},
+	{PaxosNotHandedOver, "a change is over before the new voters know durably what the old ones decided"},
+	{PaxosElectShort, "an electing quorum is one voter short"},
+	{PaxosFloorIgnored, "a promise counts in slots that it could not report because they are released"},
+	{EtcdraftForgetMemberships, "a restart campaigns with the membership at the applied index, whatever the log has behind it"},
+	{EtcdraftEpochBeforeDurable, "messages leave before the epoch in them is durable"},
+	{EtcdraftReadBeforeBarrier, "a new leader answers reads before it has decided an entry of its epoch"},
+	{EtcdraftUnknownAsDropped, "proposals that a deposed leader has appended are said never to have entered a log"},
 	{WALSkipSync, "the log says durable without a sync"},
 	{WALStaleBatch, "checksums leave out the segment's number, so that batches of an earlier use of the file verify"},
 	{WALTruncateCorrupt, "damage in the middle of the log is taken for its torn end and cut off, with all behind it"},

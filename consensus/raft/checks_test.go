@@ -84,8 +84,8 @@ func (m *Machine) check(fault func(string, ...any)) {
 	if m.role == consensus.Follower && (m.duty.verified < m.commit || m.duty.verified > l.last) {
 		fault("host %v: commit %d verified %d last %d", m.id, m.commit, m.duty.verified, l.last)
 	}
-	if l.totals.len() != int(l.last-l.released)+1 {
-		fault("host %v: %d totals for (%d,%d]", m.id, l.totals.len(), l.released, l.last)
+	if l.totals.Len() != int(l.last-l.released)+1 {
+		fault("host %v: %d totals for (%d,%d]", m.id, l.totals.Len(), l.released, l.last)
 	}
 	for i := range l.runs {
 		if i > 0 && (l.runs[i].first <= l.runs[i-1].first || l.runs[i].epoch <= l.runs[i-1].epoch) {
@@ -101,8 +101,8 @@ func (m *Machine) check(fault func(string, ...any)) {
 	if m.role != consensus.Leader {
 		return
 	}
-	if m.lead.ids.len() != int(l.last+1-m.lead.first) {
-		fault("host %v: %d proposals for [%d,%d]", m.id, m.lead.ids.len(), m.lead.first, l.last)
+	if m.lead.ids.Len() != int(l.last+1-m.lead.first) {
+		fault("host %v: %d proposals for [%d,%d]", m.id, m.lead.ids.Len(), m.lead.first, l.last)
 	}
 	for i := range m.peers {
 		if p := &m.peers[i]; p.id != m.id && p.match >= p.next {

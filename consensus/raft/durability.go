@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/ring"
 )
 
 // flight is an append that the driver has and that is not durable yet.
@@ -19,7 +20,7 @@ type durability struct {
 	issued  consensus.Seq // of the latest append handed out
 	durable consensus.Seq // Invariant: durable <= issued
 	// flights holds the appends (durable, issued] in order.
-	flights ring[flight]
+	flights ring.Ring[flight]
 	// index is the last index of the present log known durable. Invariant: at most
 	// the log's last index.
 	index consensus.Index
@@ -31,7 +32,7 @@ type durability struct {
 func (d *durability) handOut(last consensus.Index, hard consensus.HardState) consensus.Seq {
 	d.issued++
 	d.handed = hard
-	d.flights.push(flight{last, hard})
+	d.flights.Push(flight{last, hard})
 	return d.issued
 }
 
@@ -45,10 +46,10 @@ func (d *durability) acknowledge(seq consensus.Seq) {
 	}
 	k := int(seq - d.durable)
 	for i := range k {
-		d.index = max(d.index, d.flights.at(i).last)
+		d.index = max(d.index, d.flights.At(i).last)
 	}
-	d.hard = d.flights.at(k - 1).hard
-	d.flights.popFront(k)
+	d.hard = d.flights.At(k - 1).hard
+	d.flights.PopFront(k)
 	d.durable = seq
 }
 
@@ -56,8 +57,8 @@ func (d *durability) acknowledge(seq consensus.Seq) {
 // above from, nor for an index that is about to be written anew.
 func (d *durability) truncate(from consensus.Index) {
 	d.index = min(d.index, from-1)
-	for i := range d.flights.len() {
-		f := d.flights.at(i)
+	for i := range d.flights.Len() {
+		f := d.flights.At(i)
 		f.last = min(f.last, from-1)
 	}
 }

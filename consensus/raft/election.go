@@ -230,7 +230,7 @@ func (m *Machine) becomeLeader() {
 	m.read.clear()
 	next := m.log.last + 1
 	m.lead = leadership{start: next, first: next, ids: m.lead.ids}
-	m.lead.ids.clear()
+	m.lead.ids.Clear()
 	for i := range m.peers {
 		m.peers[i].lead(next)
 	}
@@ -239,12 +239,12 @@ func (m *Machine) becomeLeader() {
 
 // abdicate ends what a leader has in flight (C8).
 func (m *Machine) abdicate() {
-	for k := range m.lead.ids.len() {
-		if id := *m.lead.ids.at(k); id != 0 {
+	for k := range m.lead.ids.Len() {
+		if id := *m.lead.ids.At(k); id != 0 {
 			m.queue.unknown = append(m.queue.unknown, id)
 		}
 	}
-	m.lead.ids.clear()
+	m.lead.ids.Clear()
 	m.lead.transferee, m.lead.sent, m.lead.leaving = 0, false, false
 	m.read.drop(&m.queue.dropped)
 }

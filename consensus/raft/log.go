@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/ring"
 )
 
 // entryOverhead is what an entry costs in every window beyond its data, in bytes.
@@ -32,8 +33,8 @@ type entryLog struct {
 	// runs[0].first == released+1 unless the log is empty.
 	runs []epochRun
 	// totals holds at position k the cost of all entries up to released+k.
-	// Invariant: totals.len() == last-released+1.
-	totals ring[uint64]
+	// Invariant: totals.Len() == last-released+1.
+	totals ring.Ring[uint64]
 }
 
 func newEntryLog(released consensus.Index, epoch consensus.Epoch) entryLog {
@@ -46,8 +47,8 @@ func newEntryLog(released consensus.Index, epoch consensus.Epoch) entryLog {
 func (l *entryLog) reset(released consensus.Index, epoch consensus.Epoch) {
 	l.released, l.releasedEpoch, l.last = released, epoch, released
 	l.runs = l.runs[:0]
-	l.totals.clear()
-	l.totals.push(0)
+	l.totals.Clear()
+	l.totals.Push(0)
 }
 
 func (l *entryLog) lastEpoch() consensus.Epoch {
@@ -112,7 +113,7 @@ func (l *entryLog) append(e consensus.Epoch, size int) {
 	if len(l.runs) == 0 || l.runs[len(l.runs)-1].epoch != e {
 		l.runs = append(l.runs, epochRun{l.last + 1, e})
 	}
-	l.totals.push(l.total(l.last) + cost(size))
+	l.totals.Push(l.total(l.last) + cost(size))
 	l.last++
 }
 
@@ -124,7 +125,7 @@ func (l *entryLog) truncate(from consensus.Index) {
 	if from > l.last {
 		return
 	}
-	l.totals.popBack(int(l.last - from + 1))
+	l.totals.PopBack(int(l.last - from + 1))
 	l.last = from - 1
 	n := len(l.runs)
 	for n > 0 && l.runs[n-1].first >= from {
@@ -139,7 +140,7 @@ func (l *entryLog) release(upTo consensus.Index) {
 		return
 	}
 	l.releasedEpoch = l.epochAt(upTo)
-	l.totals.popFront(int(upTo - l.released))
+	l.totals.PopFront(int(upTo - l.released))
 	l.released = upTo
 	k := 0
 	for k < len(l.runs) && l.end(k) <= upTo {
@@ -163,7 +164,7 @@ func (l *entryLog) end(k int) consensus.Index {
 func cost(size int) uint64 { return uint64(size) + entryOverhead }
 
 // total is the cost of all entries up to i. REQUIRES: released <= i <= last.
-func (l *entryLog) total(i consensus.Index) uint64 { return *l.totals.at(int(i - l.released)) }
+func (l *entryLog) total(i consensus.Index) uint64 { return *l.totals.At(int(i - l.released)) }
 
 // costOf is the cost of the entries in (after, upTo].
 func (l *entryLog) costOf(after, upTo consensus.Index) uint64 {

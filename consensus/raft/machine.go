@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/ring"
 	"github.com/quorate/quorate/consensus/quorum"
 )
 
@@ -89,7 +90,7 @@ type leadership struct {
 	start consensus.Index
 	// ids are the proposals in flight: position k belongs to index commit+1+k, as
 	// far as that index is at or above start.
-	ids ring[consensus.ProposalID]
+	ids ring.Ring[consensus.ProposalID]
 	// first is the index of ids' first element.
 	first consensus.Index
 

@@ -193,10 +193,10 @@ func TestReleaseBoundsMemory(t *testing.T) {
 			w.release(h, h.state.Index)
 		}
 	}
-	if n := len(h.m.log.totals.buf); n > 2048 {
+	if n := h.m.log.totals.Cap(); n > 2048 {
 		t.Errorf("%d totals kept for a log of %d", n, h.m.log.last-h.m.log.released)
 	}
-	if n := len(h.m.lead.ids.buf) + len(h.m.disk.flights.buf); n > 64 {
+	if n := h.m.lead.ids.Cap() + h.m.disk.flights.Cap(); n > 64 {
 		t.Errorf("%d places for proposals and appends in flight", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/ring"
 	"github.com/quorate/quorate/consensus/quorum"
 )
 
@@ -62,21 +63,21 @@ type peer struct {
 	witness consensus.Index
 
 	// shipments are the appends under way in replicate, shipped their cost.
-	shipments ring[shipment]
+	shipments ring.Ring[shipment]
 	shipped   uint64
 }
 
 // lead prepares the view of a new leader whose log ends before next (Raft §5.3).
 func (p *peer) lead(next consensus.Index) {
 	*p = peer{id: p.id, learner: p.learner, next: next, shipments: p.shipments}
-	p.shipments.clear()
+	p.shipments.Clear()
 }
 
 // toProbe goes back to one append at a time, from next on.
 func (p *peer) toProbe(next consensus.Index) {
 	p.flow, p.waiting, p.gapAt = probe, false, 0
 	p.next = max(next, p.match+1)
-	p.shipments.clear()
+	p.shipments.Clear()
 	p.shipped = 0
 }
 
@@ -89,7 +90,7 @@ func (p *peer) toReplicate() {
 // toSnapshot waits for the driver to stream the state.
 func (p *peer) toSnapshot() {
 	p.flow, p.waiting = snapshot, false
-	p.shipments.clear()
+	p.shipments.Clear()
 	p.shipped = 0
 }
 
@@ -100,16 +101,16 @@ func (p *peer) ship(last consensus.Index, cost uint64) {
 		return
 	}
 	p.next = last + 1
-	p.shipments.push(shipment{last, cost})
+	p.shipments.Push(shipment{last, cost})
 	p.shipped += cost
 }
 
 // acknowledged takes note that everything up to match is durable at the replica,
 // and reports whether that is news. Replies may come in any order.
 func (p *peer) acknowledged(match consensus.Index) bool {
-	for p.shipments.len() > 0 && p.shipments.at(0).last <= match {
-		p.shipped -= p.shipments.at(0).cost
-		p.shipments.popFront(1)
+	for p.shipments.Len() > 0 && p.shipments.At(0).last <= match {
+		p.shipped -= p.shipments.At(0).cost
+		p.shipments.PopFront(1)
 	}
 	if match <= p.match {
 		return false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/ring"
 	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/consensus/quorum"
 )
@@ -22,17 +23,17 @@ type read struct {
 // made before they arrived. Several rounds may be under way; a later one confirms
 // the earlier ones.
 type reads struct {
-	queue ring[read] // ascending by round, those without a round last
-	fresh int        // how many have no round yet
-	round uint64     // the latest round opened in this epoch
+	queue ring.Ring[read] // ascending by round, those without a round last
+	fresh int             // how many have no round yet
+	round uint64          // the latest round opened in this epoch
 }
 
 // proposeRead queues a read barrier.
 func (m *Machine) proposeRead(id consensus.ProposalID) error {
-	if m.read.queue.len() >= m.limit.readRounds {
-		return fmt.Errorf("%w: %d read barriers in flight", consensus.ErrBusy, m.read.queue.len())
+	if m.read.queue.Len() >= m.limit.readRounds {
+		return fmt.Errorf("%w: %d read barriers in flight", consensus.ErrBusy, m.read.queue.Len())
 	}
-	m.read.queue.push(read{id: id})
+	m.read.queue.Push(read{id: id})
 	m.read.fresh++
 	return nil
 }
@@ -46,8 +47,8 @@ func (m *Machine) openRound() {
 		return
 	}
 	r.round++
-	for k := r.queue.len() - r.fresh; k < r.queue.len(); k++ {
-		w := r.queue.at(k)
+	for k := r.queue.Len() - r.fresh; k < r.queue.Len(); k++ {
+		w := r.queue.At(k)
 		w.index, w.round = m.commit, r.round
 	}
 	r.fresh = 0
@@ -61,7 +62,7 @@ func (m *Machine) openRound() {
 // settleReads answers the barriers of every round that a quorum confirmed.
 func (m *Machine) settleReads() {
 	r := &m.read
-	if r.queue.len() == r.fresh {
+	if r.queue.Len() == r.fresh {
 		return
 	}
 	confirmed := quorum.Committed(m.quorum, func(id consensus.ReplicaID) uint64 {
@@ -70,20 +71,20 @@ func (m *Machine) settleReads() {
 		}
 		return m.find(id).round
 	})
-	for r.queue.len() > 0 {
-		w := r.queue.at(0)
+	for r.queue.Len() > 0 {
+		w := r.queue.At(0)
 		if w.round == 0 || w.round > confirmed {
 			return
 		}
 		m.queue.reads = append(m.queue.reads, consensus.Read{ID: w.id, Index: w.index})
-		r.queue.popFront(1)
+		r.queue.PopFront(1)
 	}
 }
 
 // drop ends all barriers without an answer: they never entered a log (C8).
 func (r *reads) drop(dropped *[]consensus.ProposalID) {
-	for k := range r.queue.len() {
-		if id := r.queue.at(k).id; id != 0 {
+	for k := range r.queue.Len() {
+		if id := r.queue.At(k).id; id != 0 {
 			*dropped = append(*dropped, id)
 		}
 	}
@@ -91,6 +92,6 @@ func (r *reads) drop(dropped *[]consensus.ProposalID) {
 }
 
 func (r *reads) clear() {
-	r.queue.clear()
+	r.queue.Clear()
 	r.fresh, r.round = 0, 0
 }

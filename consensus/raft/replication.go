@@ -40,7 +40,7 @@ func (m *Machine) appendOwn(kind consensus.EntryKind, data []byte, id consensus.
 		Index: m.log.last + 1, Epoch: m.hard.Epoch, Orig: m.hard.Epoch, Kind: kind, Data: data,
 	})
 	m.log.append(m.hard.Epoch, len(data))
-	m.lead.ids.push(id)
+	m.lead.ids.Push(id)
 }
 
 // acked is how far a voter has the leader's log on disk.
@@ -70,7 +70,7 @@ func (m *Machine) advanceCommit() {
 	m.commit = c
 	if c >= m.lead.first {
 		k := int(c - m.lead.first + 1)
-		m.lead.ids.popFront(k)
+		m.lead.ids.PopFront(k)
 		m.lead.first = c + 1
 	}
 	m.membershipDecided()
@@ -132,7 +132,7 @@ func (m *Machine) sendAppend(p *peer, span consensus.Span) {
 
 // window returns what the next append to a peer may cost; zero: wait.
 func (m *Machine) window(p *peer) uint64 {
-	if p.shipments.len() >= m.limit.inflightMessages || p.shipped >= m.limit.inflightCost {
+	if p.shipments.Len() >= m.limit.inflightMessages || p.shipped >= m.limit.inflightCost {
 		return 0
 	}
 	return min(m.limit.messageCost, m.limit.inflightCost-p.shipped)

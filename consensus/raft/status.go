@@ -20,7 +20,7 @@ func (m *Machine) Status() consensus.Status {
 		if p.id == m.id {
 			continue
 		}
-		inflight := p.shipments.len()
+		inflight := p.shipments.Len()
 		if p.waiting {
 			inflight = 1
 		}

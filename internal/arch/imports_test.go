@@ -17,11 +17,18 @@ type rule struct {
 // of ideas: program, server, node, router, shard, then what a shard is made of.
 // consensus/mutant is allowed below everything: it is a constant false in a release.
 var directions = map[string]rule{
-	"consensus":        {nil, "the contract holds types only, so that an engine can be used without Quorate"},
-	"consensus/mutant": {nil, "it is imported by pure packages and must stay a leaf"},
-	"consensus/quorum": {[]string{"consensus"}, "quorum arithmetic has no protocol in it"},
-	"consensus/raft": {[]string{"consensus", "consensus/quorum"},
+	"consensus":               {nil, "the contract holds types only, so that an engine can be used without Quorate"},
+	"consensus/mutant":        {nil, "it is imported by pure packages and must stay a leaf"},
+	"consensus/quorum":        {[]string{"consensus"}, "quorum arithmetic has no protocol in it"},
+	"consensus/internal/ring": {nil, "a container knows nothing of what is in it"},
+	"consensus/raft": {[]string{"consensus", "consensus/internal/ring", "consensus/quorum"},
 		"an engine knows the contract and nothing that drives it"},
+	"consensus/paxos": {[]string{"consensus", "consensus/internal/ring", "consensus/quorum"},
+		"an engine knows the contract and nothing that drives it"},
+	"consensus/consensustest": {[]string{"consensus"},
+		"the conformance suite knows an engine by its contract only, so that it can test one that is not ours"},
+	"consensus/etcdraft": {[]string{"consensus"},
+		"an adapter knows the contract and the library that it adapts; raft's own arithmetic is the library's"},
 
 	"internal/env":    {nil, "the doors to the outside know nobody who walks through them"},
 	"internal/engine": {[]string{"internal/env"}, "the byte store knows no shard, revision or entry"},
@@ -91,6 +98,7 @@ var exclusives = []exclusive{
 		"protobuf stops at the server: below it there are only the store's own types"},
 	{"google.golang.org/grpc", "", []string{"internal/server"}, "gRPC is the server's face to clients; peers speak internal/transport"},
 	{"go.etcd.io/etcd", "", []string{"internal/server"}, "etcd's types are a wire format, not our domain"},
+	{"go.etcd.io/raft", "", []string{"consensus/etcdraft"}, "everybody else sees an engine like any other, in the words of the contract"},
 	{"github.com/cockroachdb/pebble", "github.com/cockroachdb/pebble/v2/vfs", []string{"internal/engine"},
 		"everybody else sees ordered bytes, so that the simulator can hand in the memory engine"},
 	{"github.com/cockroachdb/pebble/v2/vfs", "", []string{"internal/env", "internal/engine", "internal/wal", "internal/node", "internal/sim"},
@@ -115,10 +123,26 @@ func TestOutsidePackages(t *testing.T) {
 	}
 }
 
+// suites are packages of tests that others run on code of their own. They import
+// testing as net/http/httptest does; directions lets nobody import them in turn.
+var suites = map[string]string{
+	"consensus/consensustest": "an engine in another module runs the suite, so it cannot be in a _test.go file",
+}
+
 // TestNobodyImportsTests: test support does not leak into programs.
 func TestNobodyImportsTests(t *testing.T) {
 	tr := load(t)
+	for pkg, r := range directions {
+		for _, target := range r.may {
+			if why := suites[target]; why != "" {
+				t.Errorf("%s may import %s, which is tests: %s. It would be linked into the program", pkg, target, why)
+			}
+		}
+	}
 	for _, f := range tr.production() {
+		if suites[f.pkg] != "" {
+			continue
+		}
 		f.imports(func(spec *ast.ImportSpec, target string) {
 			if target == "testing" || strings.HasPrefix(target, "testing/") {
 				t.Errorf("%s: imports %s: it would be linked into the program. Move the code to a _test.go file", tr.at(f, spec), target)

@@ -10,13 +10,14 @@ import (
 // pure packages are stepped by an owner, so that the simulator runs the production
 // code in one goroutine and any run can be repeated from its seed.
 var pure = []string{
-	"consensus", "consensus/quorum", "consensus/raft",
+	"consensus", "consensus/internal/ring", "consensus/quorum", "consensus/raft", "consensus/paxos", "consensus/etcdraft",
 	"internal/store", "internal/shard", "internal/router",
 }
 
 // passive packages are called from many goroutines and may lock, but start none of
-// their own and know no time: the simulator runs them too.
-var passive = []string{"internal/engine", "internal/mvcc"}
+// their own and know no time: the simulator runs them too. The conformance suite is
+// among them because a failure must repeat from its seed (T1 of that package).
+var passive = []string{"consensus/consensustest", "internal/engine", "internal/mvcc"}
 
 // mayLock are the files of pure packages that share state with another goroutine.
 var mayLock = map[string]string{

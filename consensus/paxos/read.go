@@ -1,0 +1,99 @@
+package paxos
+
+import (
+	"fmt"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/ring"
+	"github.com/quorate/quorate/consensus/mutant"
+	"github.com/quorate/quorate/consensus/quorum"
+)
+
+// read is one read barrier under way.
+type read struct {
+	id    consensus.ProposalID
+	index consensus.Index // set with round
+	round uint64          // zero: no round opened for it yet
+}
+
+// reads are a leader's read barriers. All that arrive between two Readys share a round: a
+// heartbeat that carries the round's number, sent after they arrived. A quorum that
+// decides and answers with that number, or a later one, had promised no later ballot; it
+// meets every quorum that elects, so nobody had begun to decide behind the commit index of
+// that moment (P10).
+type reads struct {
+	queue ring.Ring[read] // ascending by round, those without a round last
+	fresh int             // how many have no round yet
+	round uint64          // the latest round opened in this epoch
+}
+
+// proposeRead queues a read barrier.
+func (m *Machine) proposeRead(id consensus.ProposalID) error {
+	if m.read.queue.Len() >= m.limit.readRounds {
+		return fmt.Errorf("%w: %d read barriers in flight", consensus.ErrBusy, m.read.queue.Len())
+	}
+	m.read.queue.Push(read{id: id})
+	m.read.fresh++
+	return nil
+}
+
+// openRound starts a round for the barriers that wait for one. Before this leader's own
+// barrier is decided, others may have decided what it does not know, so they wait for that.
+func (m *Machine) openRound() {
+	r := &m.read
+	if r.fresh == 0 || !m.established() && !mutant.On(mutant.PaxosReadBeforeBarrier) {
+		return
+	}
+	r.round++
+	for k := r.queue.Len() - r.fresh; k < r.queue.Len(); k++ {
+		w := r.queue.At(k)
+		w.index, w.round = m.commit, r.round
+	}
+	r.fresh = 0
+	for i := range m.peers {
+		if !m.peers[i].learner {
+			m.peers[i].beat = true
+		}
+	}
+}
+
+// settleReads answers the barriers of every round that a quorum of each electorate has
+// confirmed.
+func (m *Machine) settleReads() {
+	r := &m.read
+	if r.queue.Len() == r.fresh {
+		return
+	}
+	confirmed := r.round
+	for k := range m.electorates() {
+		confirmed = min(confirmed, quorum.Decided(&m.electorates()[k].quorum, func(id consensus.ReplicaID) uint64 {
+			if id == m.id {
+				return r.round
+			}
+			return m.find(id).round
+		}))
+	}
+	for r.queue.Len() > 0 {
+		w := r.queue.At(0)
+		if w.round == 0 || w.round > confirmed {
+			return
+		}
+		m.queue.reads = append(m.queue.reads, consensus.Read{ID: w.id, Index: w.index})
+		r.queue.PopFront(1)
+	}
+}
+
+// drop ends all barriers without an answer: they never entered a log (C8).
+func (r *reads) drop(dropped *[]consensus.ProposalID) {
+	for k := range r.queue.Len() {
+		if id := r.queue.At(k).id; id != 0 {
+			*dropped = append(*dropped, id)
+		}
+	}
+	r.clear()
+}
+
+func (r *reads) clear() {
+	r.queue.Clear()
+	r.fresh, r.round = 0, 0
+}
