@@ -42,7 +42,8 @@
 //	    what it acknowledges.
 //	C5  Filled messages are true. The driver fills a Message's Fill span with entries
 //	    of its log as they are at that moment; if an entry is missing or has an epoch
-//	    above the message's, the log has moved on and the message is dropped.
+//	    above the message's, or they have grown beyond Config.MessageBytes together, the
+//	    log has moved on and the message is dropped.
 //	C6  Durability is acknowledged by Seq, which only grows, never by (index, epoch):
 //	    an entry that was truncated and appended again has a new Seq.
 //	C7  Appends become durable in the order of Seq.

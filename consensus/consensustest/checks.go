@@ -120,15 +120,12 @@ func (w *World) checkMessage(h *Host, msg *consensus.Message, own consensus.Epoc
 	}
 }
 
-// checkSize: MessageBytes bounds what one message carries.
+// checkSize: MessageBytes bounds what a machine wants to send in one message, as its log
+// is at that moment.
 func (w *World) checkSize(h *Host, msg *consensus.Message) {
-	size := 0
-	for k := range msg.Entries {
-		size += len(msg.Entries[k].Data)
-	}
-	if size > h.cfg.MessageBytes && len(msg.Entries) > 1 {
+	if size := h.view.size(msg.Fill); size > h.cfg.MessageBytes && msg.Fill.Len() > 1 {
 		w.fault("host %v sends %d bytes in %d entries to %v, the limit is %d",
-			h.ID, size, len(msg.Entries), msg.To, h.cfg.MessageBytes)
+			h.ID, size, msg.Fill.Len(), msg.To, h.cfg.MessageBytes)
 	}
 }
 

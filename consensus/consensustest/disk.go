@@ -83,6 +83,15 @@ func (d *disk) entry(i consensus.Index) (consensus.Entry, bool) {
 	return e, e.Index != 0
 }
 
+// size is the payload of a span, as far as the log has it.
+func (d *disk) size(span consensus.Span) (size int) {
+	for i := span.Lo; i < span.Hi; i++ {
+		e, _ := d.entry(i)
+		size += len(e.Data)
+	}
+	return size
+}
+
 // perform does a write. An error names what no engine may ask for.
 func (d *disk) perform(w *write) error {
 	if w.hard != nil {

@@ -39,6 +39,11 @@ func (w *World) take(h *Host, rd *consensus.Ready) {
 		w.tracef("%v writes %d: hard %+v, truncate %d, %d entries", h.ID, wr.seq, wr.hard, wr.truncate, len(wr.entries))
 	}
 	w.checkSeq(h, &wr, rd.Append.Empty())
+	for _, msgs := range [][]consensus.Message{rd.Send, wr.after} {
+		for k := range msgs {
+			w.checkSize(h, &msgs[k])
+		}
+	}
 	if len(wr.after) > 0 || !rd.Append.Empty() {
 		h.writes = append(h.writes, wr)
 	}
@@ -78,8 +83,11 @@ func (w *World) leave(h *Host, msg consensus.Message, own consensus.Epoch) {
 		}
 		msg.Entries = append(msg.Entries, e)
 	}
+	if h.view.size(msg.Fill) > h.cfg.MessageBytes && msg.Fill.Len() > 1 {
+		w.tracef("%v cannot fit %s to %v with %v", h.ID, w.engine.KindName(msg.Kind), msg.To, msg.Fill)
+		return
+	}
 	msg.Fill = consensus.Span{}
-	w.checkSize(h, &msg)
 	if w.sent != nil {
 		w.sent(msg)
 	}

@@ -91,6 +91,11 @@
 //   - A snapshot is taken only if its configuration has this replica in it.
 //   - A leader that a change removes steps down when that is applied; the others elect
 //     after their timeout. A leader whose own disk stands still goes on leading.
+//   - A change of membership has ended when its last entry is applied, not when it is
+//     appended. Until then elections need a majority of the previous voters, too. Who
+//     replaces a lost voter must not lose or discard another one before that: package
+//     raft goes on with the new voters as soon as they have the entry, this engine
+//     would not elect again.
 //   - The two highest replica ids belong to raft.
 //
 // # Where this differs from raft as others run it
