@@ -35,8 +35,9 @@ type call struct {
 func keyspaceOf(ctx context.Context) Keyspace { return ctx.(*call).keyspace }
 
 // gate decides whether a call may reach its handler, in etcd's order: learner, client
-// version, leader. It is the only way in (I1).
-func (s *Server) gate(ctx context.Context, versions *counterSet, learnerMay bool) (*call, bool, error) {
+// version, leader. It is the only way in (I1). It reports whether the call requires a
+// leader; whether there is one is asked by leaderless.
+func (s *Server) gate(ctx context.Context, versions *counterSet, learnerMay bool, leaderless func(Keyspace) bool) (*call, bool, error) {
 	name := DefaultKeyspace
 	if v := metadata.ValueFromIncomingContext(ctx, KeyspaceMetadata); len(v) > 0 {
 		name = v[0]
@@ -61,11 +62,15 @@ func (s *Server) gate(ctx context.Context, versions *counterSet, learnerMay bool
 	if v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey); len(v) > 0 {
 		needsLeader = v[0] == rpctypes.MetadataHasLeader
 	}
-	if needsLeader && keyspace.Status().Leader == 0 {
+	if needsLeader && leaderless(keyspace) {
 		return nil, false, rpctypes.ErrGRPCNoLeader
 	}
 	return c, needsLeader, nil
 }
+
+// leaderless reports whether a keyspace has no leader at this moment. A unary call is
+// tried again by its client.
+func leaderless(k Keyspace) bool { return k.Status().Leader == 0 }
 
 // learnerServes lists what etcd lets a learner answer: its own status and local reads.
 func learnerServes(req any) bool {
@@ -88,7 +93,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	if !strings.HasPrefix(info.FullMethod, gatedPrefix) {
 		return handler(ctx, req)
 	}
-	c, _, err := s.gate(ctx, &s.metrics.unaryVersions, learnerServes(req))
+	c, _, err := s.gate(ctx, &s.metrics.unaryVersions, learnerServes(req), leaderless)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +117,8 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	if !strings.HasPrefix(info.FullMethod, gatedPrefix) {
 		return handler(srv, ss)
 	}
-	c, needsLeader, err := s.gate(ss.Context(), &s.metrics.streamVersions, info.FullMethod == pb.Maintenance_Snapshot_FullMethodName)
+	c, needsLeader, err := s.gate(ss.Context(), &s.metrics.streamVersions,
+		info.FullMethod == pb.Maintenance_Snapshot_FullMethodName, s.streams.leaderless)
 	if err != nil {
 		return err
 	}

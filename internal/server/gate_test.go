@@ -87,9 +87,14 @@ func (rawCodec) Unmarshal(b []byte, v any) error {
 
 // Every method passes the gate: without a leader, asked to require one, none answers.
 func TestGateRequiresLeader(t *testing.T) {
-	r, ctx := newRig(t), testContext(t)
+	r, ctx := newRig(t, func(c *Config, _ *mvccOptions) { c.ElectionTimeout = 20 * time.Millisecond }), testContext(t)
 	r.k.setStatus(func(s *KeyspaceStatus) { s.Leader = 0 })
 	asking := metadata.AppendToOutgoingContext(ctx, rpctypes.MetadataRequireLeaderKey, rpctypes.MetadataHasLeader)
+	open, err := r.lease.LeaseKeepAlive(asking) // streams have patience, once
+	if err == nil {
+		_, err = open.Recv()
+	}
+	wantStatus(t, "the first stream", err, rpctypes.ErrGRPCNoLeader)
 	for _, m := range etcdMethods(t) {
 		wantStatus(t, m.full, r.call(asking, m, nil), rpctypes.ErrGRPCNoLeader)
 		other := metadata.AppendToOutgoingContext(ctx, rpctypes.MetadataRequireLeaderKey, "false")

@@ -18,6 +18,8 @@ type streams struct {
 		sync.Mutex
 		stopped bool
 		open    map[*openStream]struct{}
+		// missing counts, for keyspaces that were asked for a leader, the ticks without one.
+		missing map[Keyspace]int
 	}
 }
 
@@ -31,6 +33,7 @@ type openStream struct {
 func newStreams(max int) *streams {
 	s := &streams{max: max}
 	s.mu.open = make(map[*openStream]struct{})
+	s.mu.missing = make(map[Keyspace]int)
 	return s
 }
 
@@ -69,49 +72,51 @@ func (s *streams) stop() {
 	}
 }
 
-// leaderless is called once per election timeout. A keyspace that has had no leader
-// for leaderlessTicks of them loses its streams that asked for one. Reconnecting costs
-// a client more than waiting, therefore not at once.
+// leaderlessTicks is how many election timeouts a keyspace may be without a leader before
+// the streams that asked for one are ended. Reconnecting costs a client more than waiting,
+// therefore not at once.
 const leaderlessTicks = 3
 
+// leaderless reports whether a keyspace has had no leader for that long. A new stream has
+// the patience of an open one: clients come here from a leader that has just died, which
+// is while its successor is being elected, and etcd's client ends a watch for good when it
+// is told that there is no leader.
+func (s *streams) leaderless(k Keyspace) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.mu.missing[k]; !known {
+		s.mu.missing[k] = 0
+	}
+	return s.mu.missing[k] >= leaderlessTicks && k.Status().Leader == 0
+}
+
+// watchLeaders calls endLeaderless once per election timeout.
 func (s *streams) watchLeaders(ctx context.Context, election time.Duration) {
 	ticker := time.NewTicker(election)
 	defer ticker.Stop()
-	missing := make(map[Keyspace]int)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.endLeaderless(missing)
+			s.endLeaderless()
 		}
 	}
 }
 
-// endLeaderless counts, for each keyspace with a stream that needs a leader, the ticks
-// without one, and ends those streams at the limit.
-func (s *streams) endLeaderless(missing map[Keyspace]int) {
+// endLeaderless counts the ticks without a leader of each keyspace that was ever asked for
+// one, and ends the streams that need it at the limit.
+func (s *streams) endLeaderless() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seen := make(map[Keyspace]bool, len(missing))
-	for o := range s.mu.open {
-		if !o.needsLeader || seen[o.keyspace] {
-			continue
-		}
-		seen[o.keyspace] = true
-		if o.keyspace.Status().Leader != 0 {
-			missing[o.keyspace] = 0
-		} else {
-			missing[o.keyspace]++
-		}
-	}
-	for k := range missing {
-		if !seen[k] {
-			delete(missing, k)
+	for k := range s.mu.missing {
+		s.mu.missing[k]++
+		if k.Status().Leader != 0 {
+			s.mu.missing[k] = 0
 		}
 	}
 	for o := range s.mu.open {
-		if o.needsLeader && missing[o.keyspace] >= leaderlessTicks {
+		if o.needsLeader && s.mu.missing[o.keyspace] >= leaderlessTicks {
 			o.cancel(rpctypes.ErrGRPCNoLeader)
 		}
 	}

@@ -355,6 +355,22 @@ func TestWatchEndsWithoutLeader(t *testing.T) {
 	wantStatus(t, "new watch", err, rpctypes.ErrGRPCNoLeader)
 }
 
+// A client whose leader has just died opens its watch anew at a survivor, while that is
+// without a leader for a moment. The watch must not end for it: etcd's client would give it
+// up for good.
+func TestWatchOpensDuringElection(t *testing.T) {
+	r, ctx := newRig(t), testContext(t)
+	r.k.setStatus(func(s *KeyspaceStatus) { s.Leader = 0 })
+	w := r.watching(t, clientv3.WithRequireLeader(ctx))
+	w.create(&pb.WatchCreateRequest{Key: bs("a")})
+	w.recv()
+	r.k.setStatus(func(s *KeyspaceStatus) { s.Leader = 1 })
+	r.put("a", "v")
+	if got := w.recv(); len(got.Events) != 1 {
+		t.Errorf("the watch tells %v, want the put", got)
+	}
+}
+
 // Stop ends watches at once, with an error that sends the client elsewhere.
 func TestStopEndsStreams(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
