@@ -22,9 +22,15 @@ type Membership struct {
 // joint consensus leaves Outgoing empty.
 type Configuration struct {
 	Membership
-	// Outgoing are the voters of the previous membership while a joint change is
-	// under way (Raft §6): decisions and elections then need a quorum of both.
+	// Outgoing are the voters of the previous membership while a change is under way. In
+	// Raft decisions and elections then need a quorum of both (Raft §6); in Paxos they go
+	// on to govern for a while.
 	Outgoing []ReplicaID
+	// OutgoingWrite is the write quorum of Outgoing; zero means a majority.
+	OutgoingWrite int
+	// Begun is the index of the entry that began the change, for engines in which the new
+	// voters govern from a distance behind it on; else zero.
+	Begun Index
 }
 
 // Joint reports whether a joint change is under way.
@@ -84,19 +90,31 @@ func (c *Configuration) Clone() Configuration {
 	return d
 }
 
-// configurationVersion is the first byte of an encoded configuration.
-const configurationVersion = 1
+// The first byte of an encoded configuration: whether OutgoingWrite and Begun are in it.
+const (
+	configurationPlain = 1
+	configurationBegun = 2
+)
 
 // AppendConfiguration encodes c behind dst: version byte, write quorum, then
-// voters, outgoing voters and learners, each a count and ids, all as uvarints.
+// voters, outgoing voters and learners, each a count and ids, all as uvarints. In version 2
+// the write quorum of the outgoing voters and the index of the change follow.
 func AppendConfiguration(dst []byte, c *Configuration) []byte {
-	dst = append(dst, configurationVersion)
+	version := byte(configurationPlain)
+	if c.OutgoingWrite != 0 || c.Begun != 0 {
+		version = configurationBegun
+	}
+	dst = append(dst, version)
 	dst = binary.AppendUvarint(dst, uint64(c.WriteQuorum))
 	for _, ids := range [][]ReplicaID{c.Voters, c.Outgoing, c.Learners} {
 		dst = binary.AppendUvarint(dst, uint64(len(ids)))
 		for _, id := range ids {
 			dst = binary.AppendUvarint(dst, uint64(id))
 		}
+	}
+	if version == configurationBegun {
+		dst = binary.AppendUvarint(dst, uint64(c.OutgoingWrite))
+		dst = binary.AppendUvarint(dst, uint64(c.Begun))
 	}
 	return dst
 }
@@ -105,22 +123,37 @@ func AppendConfiguration(dst []byte, c *Configuration) []byte {
 // ErrMalformed, wrapped with the reason, for anything else.
 func DecodeConfiguration(src []byte) (Configuration, error) {
 	var c Configuration
-	if len(src) == 0 || src[0] != configurationVersion {
+	if len(src) == 0 || src[0] != configurationPlain && src[0] != configurationBegun {
 		return c, fmt.Errorf("%w: configuration of unknown version", ErrMalformed)
 	}
 	d := uvarints{rest: src[1:]}
 	c.WriteQuorum = int(d.next())
 	c.Voters, c.Outgoing, c.Learners = d.ids(), d.ids(), d.ids()
+	if src[0] == configurationBegun {
+		c.OutgoingWrite, c.Begun = int(d.next()), Index(d.next())
+		d.bad = d.bad || c.OutgoingWrite == 0 && c.Begun == 0 // one configuration, one encoding
+	}
 	if d.bad || len(d.rest) != 0 {
 		return Configuration{}, fmt.Errorf("%w: configuration of %d bytes", ErrMalformed, len(src))
 	}
 	if err := c.Validate(); err != nil {
 		return Configuration{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if err := validateSet("outgoing voters", c.Outgoing); err != nil {
+	if err := c.validateOutgoing(); err != nil {
 		return Configuration{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return c, nil
+}
+
+// validateOutgoing checks what a change adds to the membership.
+func (c *Configuration) validateOutgoing() error {
+	if err := validateSet("outgoing voters", c.Outgoing); err != nil {
+		return err
+	}
+	if n := len(c.Outgoing); c.OutgoingWrite < 0 || n == 0 && (c.OutgoingWrite != 0 || c.Begun != 0) || c.OutgoingWrite > n/2+1 {
+		return fmt.Errorf("%w: write quorum %d of %d outgoing voters since %d", ErrInvalid, c.OutgoingWrite, n, c.Begun)
+	}
+	return nil
 }
 
 // uvarints reads a run of uvarints; bad latches the first failure.

@@ -12,6 +12,7 @@ func sampleConfigurations() []Configuration {
 		{Membership: Membership{Voters: []ReplicaID{1}}},
 		{Membership: Membership{Voters: []ReplicaID{1, 2, 1 << 63}, Learners: []ReplicaID{9}, WriteQuorum: 2}},
 		{Membership: Membership{Voters: []ReplicaID{4, 5}}, Outgoing: []ReplicaID{1, 2, 3}},
+		{Membership: Membership{Voters: []ReplicaID{4, 5}}, Outgoing: []ReplicaID{1, 2, 3}, OutgoingWrite: 2, Begun: 77},
 	}
 }
 
@@ -28,12 +29,20 @@ func TestConfigurationRoundTrip(t *testing.T) {
 	}
 }
 
-// The bytes of version 1: they stand in logs.
+// The bytes of both versions: they stand in logs.
 func TestConfigurationGolden(t *testing.T) {
 	c := Configuration{Membership: Membership{Voters: []ReplicaID{1, 300}, Learners: []ReplicaID{7}}, Outgoing: []ReplicaID{2}}
 	want := []byte{1, 0, 2, 1, 0xac, 2, 1, 2, 1, 7}
 	if diff := cmp.Diff(want, AppendConfiguration(nil, &c)); diff != "" {
 		t.Error(diff)
+	}
+	c.Begun = 300
+	want = append([]byte{2}, append(want[1:], 0, 0xac, 2)...)
+	if diff := cmp.Diff(want, AppendConfiguration(nil, &c)); diff != "" {
+		t.Error(diff)
+	}
+	if c, err := DecodeConfiguration([]byte{2, 0, 1, 1, 1, 2, 0, 0, 0}); err == nil {
+		t.Errorf("version 2 without a beginning is %+v", c)
 	}
 }
 

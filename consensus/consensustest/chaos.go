@@ -179,6 +179,9 @@ func (c *chaos) act() {
 
 // network moves a few messages.
 func (c *chaos) network(*Host) {
+	if len(c.net) > 0 && c.Rand.IntN(8) == 0 {
+		c.burst(c.Host(c.net[c.Rand.IntN(len(c.net))].To))
+	}
 	for range min(len(c.net), 1+c.Rand.IntN(3)) {
 		if len(c.net) > 0 {
 			c.move()
@@ -187,6 +190,24 @@ func (c *chaos) network(*Host) {
 	for len(c.net) > 200 {
 		c.Drop(0)
 	}
+}
+
+// burst delivers some of the messages to a host before its machine says anything.
+func (c *chaos) burst(h *Host) {
+	c.busy = h
+	for range 2 + c.Rand.IntN(3) {
+		first := c.Rand.IntN(len(c.net) + 1)
+		for n := range len(c.net) {
+			if k := (first + n) % len(c.net); h != nil && c.net[k].To == h.ID {
+				c.acceptable(c.Deliver(k))
+				break
+			}
+		}
+	}
+	if h != nil {
+		c.pump(h)
+	}
+	c.busy = nil
 }
 
 // move delivers, loses or doubles a message, mostly the oldest.

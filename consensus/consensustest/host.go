@@ -153,6 +153,9 @@ func (w *World) Sync(h *Host, n int) {
 		h.writes = h.writes[1:]
 		w.perform(h, &wr)
 		if wr.install != nil {
+			if w.engine.Sparse {
+				w.performView(h, &wr)
+			}
 			w.tracef("%v has installed %d", h.ID, wr.install.Index)
 			h.m.Done(consensus.Done{Applied: wr.install.Index})
 			continue

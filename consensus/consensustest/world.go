@@ -54,6 +54,8 @@ type World struct {
 	leaders map[consensus.Epoch]consensus.ReplicaID
 	client  clients
 	rotten  bool // a disk has lost what was durable: what was counted may be gone
+	// busy is a host whose driver takes more input before it asks for work; nil: none.
+	busy *Host
 	// sent, when set, sees every message as it leaves.
 	sent func(consensus.Message)
 }

@@ -53,6 +53,8 @@ const (
 	PaxosNotHandedOver       Name = "paxos-not-handed-over"
 	PaxosElectShort          Name = "paxos-elect-short"
 	PaxosFloorIgnored        Name = "paxos-floor-ignored"
+	PaxosReadForNewVoters    Name = "paxos-read-for-new-voters"
+	PaxosReportUnwritten     Name = "paxos-report-unwritten"
 )
 
 // The mutants of consensus/etcdraft.
@@ -136,6 +138,8 @@ var Table = []Mutant{
 	{PaxosNotHandedOver, "a change is over before the new voters know durably what the old ones decided"},
 	{PaxosElectShort, "an electing quorum is one voter short"},
 	{PaxosFloorIgnored, "a promise counts in slots that it could not report because they are released"},
+	{PaxosReadForNewVoters, "a read that only the new voters confirm is answered at the old voters' last known decision"},
+	{PaxosReportUnwritten, "a report of values that a snapshot keeps from being written is filled with older ones"},
 	{EtcdraftForgetMemberships, "a restart campaigns with the membership at the applied index, whatever the log has behind it"},
 	{EtcdraftEpochBeforeDurable, "messages leave before the epoch in them is durable"},
 	{EtcdraftReadBeforeBarrier, "a new leader answers reads before it has decided an entry of its epoch"},

@@ -9,7 +9,8 @@ import (
 	"github.com/quorate/quorate/consensus/quorum"
 )
 
-// configurationAt is a configuration and the slot of the entry that brought it.
+// configurationAt is a configuration and the slot of the entry that brought it. Of the
+// first one known, if no change is under way in it, it is any slot that it holds in.
 type configurationAt struct {
 	index consensus.Index
 	consensus.Configuration
@@ -17,17 +18,23 @@ type configurationAt struct {
 
 // A change of membership is two entries. The first has the new voters, and the ones
 // before in Outgoing; decided in slot i it governs from slot i+α on, alone, and the
-// configuration before governs up to there: no slot is governed by two (P7). The second,
-// in slot i+α or behind, only says to whoever reads a configuration that the change is
-// over. A replica that knows the first entry from a snapshot or from where its log begins
-// does not know its slot, so for α slots it asks both sides. A decision or a promise of
-// both is one of either.
+// configuration before governs up to there: no slot is governed by two (P7). It says i
+// itself, so that a replica which knows it from a snapshot or from where its log begins
+// knows who governs, too. The second, in slot i+α or behind, only says to whoever reads a
+// configuration that the change is over.
+
+// since is a configuration that a state at some slot, or a log that begins there, brings.
+func since(at consensus.Index, c *consensus.Configuration) configurationAt {
+	if c.Joint() {
+		at = c.Begun
+	}
+	return configurationAt{at, c.Clone()}
+}
 
 // electorate is who decides in some slots.
 type electorate struct {
 	// from is the first of the slots.
-	from consensus.Index
-	// quorum needs both sides where it is not known which of them governs.
+	from   consensus.Index
 	quorum quorum.Flexible
 }
 
@@ -39,20 +46,20 @@ func (m *Machine) electorates() []electorate { return m.prop.electorates }
 func (m *Machine) configure() {
 	m.forgetConfigurations()
 	es := m.prop.electorates[:0]
-	base := &m.confs[0]
-	if base.Joint() && base.index+m.window > m.commit+1 {
-		es = append(es, electorate{m.commit + 1, flexible(&base.Configuration, true)})
-		es = append(es, electorate{base.index + m.window, flexible(&base.Configuration, false)})
-	} else {
-		es = append(es, electorate{m.commit + 1, flexible(&base.Configuration, false)})
+	next := m.commit + 1
+	if base := &m.confs[0]; base.Joint() && base.index+m.window > next {
+		es = append(es, electorate{next, quorum.Flexible{Voters: base.Outgoing, Write: base.OutgoingWrite}})
+		next = base.index + m.window
 	}
-	for k := 1; k < len(m.confs); k++ {
+	for k := range m.confs {
 		c := &m.confs[k]
-		from := c.index + m.window
-		if mutant.On(mutant.PaxosGovernsEarly) && m.id%2 == 0 {
-			from--
+		if k > 0 {
+			next = c.index + m.window
 		}
-		es = append(es, electorate{from, flexible(&c.Configuration, false)})
+		if mutant.On(mutant.PaxosGovernsEarly) && k > 0 && m.id%2 == 0 {
+			next--
+		}
+		es = append(es, electorate{next, flexible(&c.Configuration)})
 	}
 	m.prop.electorates = es
 	m.setPeers()
@@ -68,13 +75,10 @@ func (m *Machine) forgetConfigurations() {
 	m.confs = slices.Delete(m.confs, 0, n)
 }
 
-func flexible(c *consensus.Configuration, both bool) quorum.Flexible {
-	f := quorum.Flexible{Incoming: c.Voters, Write: c.WriteQuorum}
+func flexible(c *consensus.Configuration) quorum.Flexible {
+	f := quorum.Flexible{Voters: c.Voters, Write: c.WriteQuorum}
 	if mutant.On(mutant.PaxosCountLearner) {
-		f.Incoming = slices.Sorted(slices.Values(slices.Concat(c.Voters, c.Learners)))
-	}
-	if both {
-		f.Outgoing = c.Outgoing
+		f.Voters = slices.Sorted(slices.Values(slices.Concat(c.Voters, c.Learners)))
 	}
 	return f
 }
@@ -95,7 +99,7 @@ func (m *Machine) governs(i consensus.Index) *electorate {
 // adopt takes up a decided membership entry, unless the fence skips it: it is then
 // applied nowhere, and governs nothing (P6, P7).
 func (m *Machine) adopt(i consensus.Index) {
-	c, err := decodeMembership(m.log.memberships[i])
+	c, err := decodeMembership(i, m.log.memberships[i])
 	if err != nil {
 		panic(fmt.Sprintf("paxos: membership entry %d was not validated: %v", i, err))
 	}
@@ -118,7 +122,7 @@ func (m *Machine) electable() bool {
 // soleVoter reports whether this replica alone is every quorum.
 func (m *Machine) soleVoter() bool {
 	return !slices.ContainsFunc(m.electorates(), func(e electorate) bool {
-		return len(e.quorum.Outgoing) > 0 || len(e.quorum.Incoming) != 1 || e.quorum.Incoming[0] != m.id
+		return len(e.quorum.Voters) != 1 || e.quorum.Voters[0] != m.id
 	})
 }
 
@@ -127,8 +131,7 @@ func (m *Machine) soleVoter() bool {
 func (m *Machine) setPeers() {
 	ids := []consensus.ReplicaID{m.id}
 	for k := range m.prop.electorates {
-		q := &m.prop.electorates[k].quorum
-		ids = slices.Concat(ids, q.Incoming, q.Outgoing)
+		ids = append(ids, m.prop.electorates[k].quorum.Voters...)
 	}
 	for k := range m.confs {
 		ids = append(ids, m.confs[k].Learners...)
@@ -168,7 +171,9 @@ func (m *Machine) proposeMembership(id consensus.ProposalID, target *consensus.M
 	if m.lead.last >= m.proposable() {
 		return fmt.Errorf("%w: %d slots are open", consensus.ErrBusy, m.lead.last-m.commit)
 	}
-	m.proposeConfiguration(&consensus.Configuration{Membership: *target, Outgoing: now.Voters}, id)
+	m.proposeConfiguration(&consensus.Configuration{
+		Membership: *target, Outgoing: now.Voters, OutgoingWrite: now.WriteQuorum, Begun: m.lead.last + 1,
+	}, id)
 	return nil
 }
 
@@ -215,12 +220,16 @@ func (m *Machine) handedOver(begin consensus.Index) bool {
 	})
 }
 
-func decodeMembership(data []byte) (consensus.Configuration, error) {
+// decodeMembership reads the membership entry of a slot.
+func decodeMembership(at consensus.Index, data []byte) (consensus.Configuration, error) {
 	c, err := consensus.DecodeConfiguration(data)
-	if err == nil {
-		err = checkWriteQuorum(&c.Membership)
+	switch {
+	case err != nil:
+		return c, err
+	case c.Joint() && c.Begun != at:
+		return c, fmt.Errorf("%w: change of slot %d in slot %d", consensus.ErrInvalid, c.Begun, at)
 	}
-	return c, err
+	return c, checkWriteQuorum(&c.Membership)
 }
 
 // checkWriteQuorum refuses a write quorum of one: a decision would be on one disk.
@@ -232,12 +241,15 @@ func checkWriteQuorum(c *consensus.Membership) error {
 }
 
 // checkConfiguration refuses an impossible configuration of a snapshot or a log's
-// beginning. It may be empty: a replica that joined with an empty log does not know the
-// configuration before the first membership entry, nor do states that it streams.
-func checkConfiguration(c *consensus.Configuration) error {
+// beginning at a slot. It may be empty: a replica that joined with an empty log does not
+// know the configuration before the first membership entry, nor do states that it streams.
+func checkConfiguration(at consensus.Index, c *consensus.Configuration) error {
 	if len(c.Voters)+len(c.Learners)+len(c.Outgoing) == 0 {
 		return nil
 	}
-	_, err := decodeMembership(consensus.AppendConfiguration(nil, c))
+	if c.Joint() && (c.Begun == 0 || c.Begun > at) {
+		return fmt.Errorf("%w: the change at slot %d is under way at %d", consensus.ErrInvalid, c.Begun, at)
+	}
+	_, err := decodeMembership(c.Begun, consensus.AppendConfiguration(nil, c))
 	return err
 }

@@ -69,9 +69,10 @@
 //	P9  An epoch is opened only by a replica that electing quorums would promise it: trial
 //	    rounds come first, and a replica that hears its leader agrees to none. A leadership
 //	    transfer is the exception, at the leader's own wish.
-//	P10 A read barrier is answered at a commit index of a leader that has decided its own
-//	    barrier, after deciding quorums of all electorates above the commit index have
-//	    confirmed its epoch in a round that began after the read barrier was proposed.
+//	P10 A read barrier is answered by a leader that has decided its own barrier, at an index
+//	    at or above its commit index of that moment, after deciding quorums of all
+//	    electorates above that index have confirmed its epoch in a round that began after
+//	    the read barrier was proposed.
 //
 // # Where this differs from the papers, and why that is safe
 //
@@ -81,7 +82,8 @@
 //     therefore never smaller than a majority. In different slots, under different
 //     configurations, two replicas may use one number at once: a replica that has slept
 //     through a change, in slots that are long decided, and the leader behind them. The
-//     first can only propose what is decided there.
+//     first can only propose what is decided there, and steps down when the new voters
+//     refuse it.
 //   - One phase 1 is for all slots without end (PMS §3). A report is sent in parts, of which
 //     each is asked for when the one before has arrived, so that it is bounded.
 //   - A decided value is accepted like a proposed one, at the ballot of whoever tells: no
@@ -99,9 +101,9 @@
 //     without an earlier one. Raft never does that. Both ends are Unknown to who proposed
 //     them (C8), and what was acknowledged is never skipped: that was applied, with all
 //     before it.
-//   - A replica that knows a configuration in transition only from a snapshot asks both sides
-//     for α slots. Of the side that goes it does not know how many used to decide, and takes
-//     the worst case for each question.
+//   - The entry that begins a change says its own slot and the write quorum of the voters
+//     that go, so that who knows it from a snapshot alone knows who governs. RSM's replicas
+//     have all configurations in their state.
 //
 // # Deliberately absent
 //

@@ -115,6 +115,11 @@ func (m *Machine) heard(leader consensus.ReplicaID) {
 		m.becomeFollower(m.hard.Epoch, leader)
 	}
 	if m.leader != leader {
+		// Two may lead an epoch's number, of different slots (doc.go): what one of them has
+		// told, or is owed, is none of the other's.
+		d := &m.duty
+		d.decided, d.ack, d.beat, d.gap, d.ackRound, d.beatRound = 0, false, false, false, 0, 0
+		d.apart = d.apart[:0]
 		m.leader = leader
 		m.queue.changed = true
 	}

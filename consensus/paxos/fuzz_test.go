@@ -204,6 +204,7 @@ func (g *forger) message() consensus.Message {
 	if msg.Kind == KindPromise { // usually one that makes sense
 		msg.From = [8]consensus.ReplicaID{1, 1, 2, 2, 2, 3, 3, 4}[g.next()%8]
 		msg.Hint, msg.Round = msg.Index+consensus.Index(g.next()%4), uint64(msg.Index)+uint64(g.next()%5)
+		msg.Reject = msg.Reject && g.next()%8 == 0 // too many end each lead at once
 	}
 	if msg.Kind == KindSnapshot {
 		msg.Snapshot = &consensus.Snapshot{Index: g.index(), Epoch: g.epoch(), Configuration: consensus.Configuration{Membership: g.membership()}}
@@ -224,7 +225,7 @@ func (g *forger) entries(msg *consensus.Message) {
 		if g.next()%8 == 0 {
 			c := consensus.Configuration{Membership: g.membership()}
 			if g.next()%2 == 0 {
-				c.Outgoing = g.membership().Voters
+				c.Outgoing, c.Begun = g.membership().Voters, e.Index
 			}
 			e.Kind, e.Data = consensus.EntryMembership, consensus.AppendConfiguration(nil, &c)
 		}

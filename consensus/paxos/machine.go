@@ -146,7 +146,7 @@ func New(c consensus.Config, window int) (*Machine, error) {
 		log:  slots{released: c.Log.Released, releasedFence: c.Log.ReleasedEpoch},
 	}
 	m.commit, m.fence = c.Log.Released, c.Log.ReleasedEpoch
-	m.confs = append(m.confs, configurationAt{c.Log.Released, c.Log.Configuration.Clone()})
+	m.confs = append(m.confs, since(c.Log.Released, &c.Log.Configuration))
 	if err := m.restoreLog(c.Log.Entries); err != nil {
 		return nil, err
 	}
@@ -160,10 +160,12 @@ func New(c consensus.Config, window int) (*Machine, error) {
 		m.decide(m.commit + 1)
 	}
 	m.learned, m.applied = c.Applied, c.Applied
-	m.hard.Epoch = max(m.hard.Epoch, m.fence) // the state may be ahead of the log
+	if m.hard.Epoch < m.fence { // the state is ahead of the log
+		m.hard = consensus.HardState{Epoch: m.fence}
+	}
 	m.duty.run = m.commit
 	m.extendRun()
-	m.disk = durability{hard: m.hard, handed: c.HardState, run: m.duty.run, decided: m.commit, told: m.commit}
+	m.disk = durability{hard: c.HardState, handed: c.HardState, run: m.duty.run, decided: m.commit, told: m.commit}
 	m.configure()
 	m.queue.changed = false
 	m.resetElectionTimer()
@@ -232,7 +234,7 @@ func checkConfig(c *consensus.Config) error {
 		return fmt.Errorf("%w: Log.InDoubt: an acceptor that has forgotten what it promised cannot take part again: "+
 			"remove the replica from the group and add it under a new id", consensus.ErrInvalid)
 	}
-	if err := checkConfiguration(&c.Log.Configuration); err != nil {
+	if err := checkConfiguration(c.Log.Released, &c.Log.Configuration); err != nil {
 		return fmt.Errorf("%w: Log.Configuration: %w", consensus.ErrInvalid, err)
 	}
 	return nil
@@ -262,6 +264,7 @@ func (m *Machine) Done(d consensus.Done) {
 		m.disk.acknowledge(d.Durable)
 		if m.role == consensus.Leader {
 			m.advance()
+			m.goOn() // the own disk may be what a change waits for
 		}
 	}
 	if d.Applied != 0 {

@@ -59,15 +59,20 @@ func (m *Machine) becomeCandidate(force bool) {
 func (m *Machine) prepare(force bool) {
 	for i := range m.peers {
 		p := &m.peers[i]
-		if p.learner || p.promise.done {
+		if p.learner || p.promise.done && p.promise.floor <= m.commit {
 			continue
 		}
 		m.ask(p, force)
 	}
 }
 
+// ask asks one of them, for the next part of its report; or for all that is not decided
+// here, if it has released some of that: the state that it streamed may be lost.
 func (m *Machine) ask(p *peer, force bool) {
 	from := max(p.promise.upTo, m.commit)
+	if p.promise.done {
+		from = m.commit
+	}
 	if p.id == m.id {
 		m.report(m.id, from)
 		return
@@ -114,9 +119,7 @@ func (m *Machine) promisedUpTo() consensus.Index {
 func (m *Machine) onPromise(msg *consensus.Message) error {
 	p := m.find(msg.From)
 	if msg.Reject {
-		if m.role == consensus.Candidate {
-			m.refused(p)
-		}
+		m.refused(p)
 		return nil
 	}
 	p.active = true
@@ -138,11 +141,12 @@ func (m *Machine) onPromise(msg *consensus.Message) error {
 		}
 	}
 	p.promise.upTo = max(from, msg.Hint)
-	p.promise.done = p.promise.upTo >= consensus.Index(msg.Round) || mutant.On(mutant.PaxosReportPart)
+	p.promise.done = p.promise.done || p.promise.upTo >= consensus.Index(msg.Round) || mutant.On(mutant.PaxosReportPart)
 	m.learnFound()
 	m.clock.elapsed = 0 // the election goes on
 	if m.role == consensus.Leader {
 		m.goOnProposing()
+		m.goOn()
 		return nil
 	}
 	if p = m.find(msg.From); p != nil && !p.promise.done {
@@ -152,7 +156,9 @@ func (m *Machine) onPromise(msg *consensus.Message) error {
 	return nil
 }
 
-// refused notes a refusal, which ends a candidacy that cannot win any more.
+// refused notes a refusal, which ends a candidacy that cannot win any more, and the lead of
+// who has slept through a change: another one leads this epoch's number in the slots of the
+// new voters.
 func (m *Machine) refused(p *peer) {
 	if p.vote = quorum.Refused; m.tally() == quorum.Lost {
 		m.becomeFollower(m.hard.Epoch, 0)

@@ -73,12 +73,18 @@ func (m *Machine) settleReads() {
 			return m.find(id).round
 		}))
 	}
+	// Who governed before these electorates has not been asked, and need not have been: of
+	// their slots all are decided here.
+	least := m.electorates()[0].from - 1
+	if mutant.On(mutant.PaxosReadForNewVoters) {
+		least = 0
+	}
 	for r.queue.Len() > 0 {
 		w := r.queue.At(0)
 		if w.round == 0 || w.round > confirmed {
 			return
 		}
-		m.queue.reads = append(m.queue.reads, consensus.Read{ID: w.id, Index: w.index})
+		m.queue.reads = append(m.queue.reads, consensus.Read{ID: w.id, Index: max(w.index, least)})
 		r.queue.PopFront(1)
 	}
 }

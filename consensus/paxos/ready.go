@@ -1,6 +1,8 @@
 package paxos
 
 import (
+	"slices"
+
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/consensus/mutant"
 )
@@ -103,6 +105,19 @@ func (m *Machine) fillAppend(a *consensus.Append) {
 		m.disk.handOut(m.hard, m.duty.run, max(m.disk.told, a.Decided))
 	}
 	a.Seq = m.disk.issued
+}
+
+// dropUpTo forgets the entries up to a slot that the driver has not got yet, and every
+// message that would carry one: the log may hold a value there that came before them, and
+// fill the message with that.
+func (q *queue) dropUpTo(i consensus.Index) {
+	q.entries = slices.DeleteFunc(q.entries, func(e consensus.Entry) bool { return e.Index <= i })
+	if mutant.On(mutant.PaxosReportUnwritten) {
+		return
+	}
+	carries := func(msg consensus.Message) bool { return !msg.Fill.Empty() && msg.Fill.Lo <= i }
+	q.send = slices.DeleteFunc(q.send, carries)
+	q.afterSync = slices.DeleteFunc(q.afterSync, carries)
 }
 
 // exchange hands queued to the driver and takes the driver's last slice back.

@@ -145,8 +145,8 @@ func (m *Machine) flushLeader() {
 func (m *Machine) sendAccepts(p *peer) {
 	for p.flow == replicate && p.next <= m.lead.last {
 		if p.next <= m.log.released {
-			if p.active { // a state is worth its transfer once the peer has shown that it is there
-				m.needSnapshot(p.id)
+			// A state is worth its transfer once the peer has shown that it is there.
+			if p.active && m.needSnapshot(p.id) {
 				p.toSnapshot()
 			}
 			return
@@ -255,7 +255,9 @@ func (m *Machine) onHeartbeatReply(msg *consensus.Message) error {
 		p.decided = msg.Commit
 		m.goOn()
 	}
-	m.acknowledged(p, msg.Index)
+	if p = m.find(msg.From); m.role == consensus.Leader && p != nil {
+		m.acknowledged(p, msg.Index)
+	}
 	if p = m.find(msg.From); m.role != consensus.Leader || p == nil {
 		return nil // a decision has changed more than the commit index
 	}

@@ -11,14 +11,19 @@ import (
 const streamsMax = 16
 
 // needSnapshot asks the driver to stream the state to a replica whose next slot is
-// released here, unless that is under way. A replica that a change has left out may ask as
-// well: it does not know of the change, and may not get on without.
-func (m *Machine) needSnapshot(to consensus.ReplicaID) {
-	if m.duty.installing != 0 || len(m.streams) >= streamsMax || slices.Contains(m.streams, to) {
-		return
+// released here, unless that is under way, and reports whether it is now. A replica that a
+// change has left out may ask as well: it does not know of the change, and may not get on
+// without.
+func (m *Machine) needSnapshot(to consensus.ReplicaID) bool {
+	if slices.Contains(m.streams, to) {
+		return true
+	}
+	if m.duty.installing != 0 || len(m.streams) >= streamsMax {
+		return false
 	}
 	m.streams = append(m.streams, to)
 	m.queue.needSnapshot = append(m.queue.needSnapshot, to)
+	return true
 }
 
 // doneSnapshotSent goes on behind the state, or asks where the peer is: not at once, so
@@ -60,7 +65,7 @@ func (m *Machine) takeSnapshot(s *consensus.Snapshot) {
 	if m.role == consensus.Trial {
 		m.becomeFollower(m.hard.Epoch, 0) // a candidate waits for the install
 	}
-	m.queue.entries = slices.DeleteFunc(m.queue.entries, func(e consensus.Entry) bool { return e.Index <= s.Index })
+	m.queue.dropUpTo(s.Index)
 	m.log.release(s.Index, s.Epoch)
 	if mutant.On(mutant.PaxosSnapshotForgets) {
 		m.log.known.Clear()
@@ -71,7 +76,7 @@ func (m *Machine) takeSnapshot(s *consensus.Snapshot) {
 			delete(m.prop.found, i)
 		}
 	}
-	m.confs = append(m.confs[:0], configurationAt{s.Index, s.Configuration.Clone()})
+	m.confs = append(m.confs[:0], since(s.Index, &s.Configuration))
 	m.commit, m.learned, m.fence = s.Index, s.Index, s.Epoch
 	m.prop.reconfigured, m.prop.record = true, s.Index
 	m.decided()

@@ -90,7 +90,7 @@ func misshapenEntry(e *consensus.Entry) string {
 		}
 		return ""
 	case consensus.EntryMembership:
-		if _, err := decodeMembership(e.Data); err != nil {
+		if _, err := decodeMembership(e.Index, e.Data); err != nil {
 			return fmt.Sprintf("entry %d: %v", e.Index, err)
 		}
 		return ""
@@ -143,7 +143,7 @@ func (m *Machine) validateSnapshot(msg *consensus.Message) error {
 	if s.Index == 0 || s.Index > positionMax || s.Epoch == 0 || s.Epoch > msg.Epoch || s.Index > m.commit && s.Epoch < m.fence {
 		return m.malformed(msg, fmt.Sprintf("snapshot at slot %d, epoch %d", s.Index, s.Epoch))
 	}
-	if err := checkConfiguration(&s.Configuration); err != nil {
+	if err := checkConfiguration(s.Index, &s.Configuration); err != nil {
 		return m.malformed(msg, err.Error())
 	}
 	return nil

@@ -260,9 +260,7 @@ func (w *world) take(h *host, rd *consensus.Ready) {
 		w.send(h, msg)
 	}
 	if rd.Install != nil {
-		in := write{install: rd.Install}
-		h.view.perform(&in)
-		h.writes = append(h.writes, in)
+		h.writes = append(h.writes, write{install: rd.Install}) // the log as it is until then
 		h.learned = rd.Install.Index
 	}
 	w.learn(h, rd.Learned)
@@ -338,6 +336,7 @@ func (w *world) sync(h *host, n int) {
 		h.writes = h.writes[1:]
 		h.durable.perform(&wr)
 		if wr.install != nil {
+			h.view.perform(&wr)
 			h.state, h.flushed = *wr.install, *wr.install
 			h.m.Done(consensus.Done{Applied: wr.install.Index})
 			continue

@@ -6,17 +6,12 @@ import (
 )
 
 // Flexible is a set of voters in which fewer than a majority may decide, if more have to
-// elect (Howard, Malkhi and Spiegelman, "Flexible Paxos", 2016). Write is how many of
-// Incoming decide; zero means a majority. Outgoing is empty unless either side may be the
-// one in force; then both have to agree. How many of Outgoing decided is not known: it is
-// taken for a majority where few would do harm, and for two where many would.
+// elect (Howard, Malkhi and Spiegelman, "Flexible Paxos", 2016). Write is how many decide;
+// zero means a majority.
 type Flexible struct {
-	Incoming, Outgoing Majority
-	Write              int
+	Voters Majority
+	Write  int
 }
-
-// leastWrite is the smallest write quorum of more than one voter.
-const leastWrite = 2
 
 // sizes returns how many of n voters decide, and how many elect. Two electing quorums
 // have a voter in common, and so have an electing and a deciding one.
@@ -33,11 +28,7 @@ func sizes(n, write int) (decide, elect int) {
 
 // Contains reports whether a replica votes in it.
 func (f *Flexible) Contains(id consensus.ReplicaID) bool {
-	return contains(f.Incoming, id) || contains(f.Outgoing, id)
-}
-
-func contains(m Majority, id consensus.ReplicaID) bool {
-	for _, v := range m {
+	for _, v := range f.Voters {
 		if v == id {
 			return true
 		}
@@ -48,13 +39,8 @@ func contains(m Majority, id consensus.ReplicaID) bool {
 // Decided returns the highest value that a deciding quorum has reached, where acked
 // tells how far each voter is. It is zero if there are no voters (Q3).
 func Decided[T ~uint64](f *Flexible, acked func(consensus.ReplicaID) T) T {
-	decide, _ := sizes(len(f.Incoming), f.Write)
-	d := reached(f.Incoming, decide, acked)
-	if len(f.Outgoing) > 0 {
-		decide, _ = sizes(len(f.Outgoing), 0)
-		d = min(d, reached(f.Outgoing, decide, acked))
-	}
-	return d
+	decide, _ := sizes(len(f.Voters), f.Write)
+	return reached(f.Voters, decide, acked)
 }
 
 // reached returns the highest value that so many of the voters have reached.
@@ -78,20 +64,8 @@ func reached[T ~uint64](m Majority, count int, acked func(consensus.ReplicaID) T
 
 // Elected returns how an election stands, where vote tells each voter's answer.
 func Elected(f *Flexible, vote func(consensus.ReplicaID) Vote) Result {
-	_, elect := sizes(len(f.Incoming), f.Write)
-	in := elected(f.Incoming, elect, vote)
-	if len(f.Outgoing) == 0 {
-		return in
-	}
-	_, elect = sizes(len(f.Outgoing), min(leastWrite, len(f.Outgoing)))
-	out := elected(f.Outgoing, elect, vote)
-	switch {
-	case in == Lost || out == Lost:
-		return Lost
-	case in == Won && out == Won:
-		return Won
-	}
-	return Pending
+	_, elect := sizes(len(f.Voters), f.Write)
+	return elected(f.Voters, elect, vote)
 }
 
 func elected(m Majority, need int, vote func(consensus.ReplicaID) Vote) Result {

@@ -200,13 +200,25 @@ func appendEntries(dst []byte, m *consensus.Message) []byte {
 	return dst
 }
 
+// snapshotBegun, in the write quorum of a snapshot's configuration, says that the write
+// quorum of the outgoing voters and the beginning of the change follow.
+const snapshotBegun = 1 << 31
+
 // appendSnapshot writes all fields at fixed width: snapshots are rare, and fixed ids
 // keep the decoder within T4 whatever the counts claim.
 func appendSnapshot(dst []byte, s *consensus.Snapshot) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(s.Index))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(s.Epoch))
 	c := &s.Configuration
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(c.WriteQuorum))
+	write, begun := uint32(c.WriteQuorum), c.OutgoingWrite != 0 || c.Begun != 0
+	if begun {
+		write |= snapshotBegun
+	}
+	dst = binary.LittleEndian.AppendUint32(dst, write)
+	if begun {
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(c.OutgoingWrite))
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(c.Begun))
+	}
 	sets := [...][]consensus.ReplicaID{c.Voters, c.Outgoing, c.Learners}
 	for _, ids := range sets {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(ids)))
@@ -224,7 +236,7 @@ const (
 	packetOverheadBytes   = 160 // format, message fields, counts and a snapshot's fixed part
 	entryOverheadBytes    = 42  // kind, flags, three positions and a size; covers the padding
 	replicaIDOnWireBytes  = 8
-	snapshotOverheadBytes = 32
+	snapshotOverheadBytes = 48
 )
 
 // sizeBound is at least the number of bytes that AppendPacket appends for p.

@@ -256,13 +256,18 @@ func (c *cursor) entries(m *consensus.Message) error {
 
 func (c *cursor) snapshot() *consensus.Snapshot {
 	index, epoch, writeQuorum := c.u64(), c.u64(), c.u32()
+	outgoingWrite, begun := uint32(0), uint64(0)
+	if writeQuorum&snapshotBegun != 0 {
+		outgoingWrite, begun = c.u32(), c.u64()
+	}
 	voters, outgoing, learners := uint64(c.u32()), uint64(c.u32()), uint64(c.u32())
 	if c.bad || voters+outgoing+learners > uint64(len(c.rest)/replicaIDOnWireBytes) {
 		c.fail()
 		return nil
 	}
 	s := &consensus.Snapshot{Index: consensus.Index(index), Epoch: consensus.Epoch(epoch)}
-	s.Configuration.WriteQuorum = int(writeQuorum)
+	s.Configuration.WriteQuorum = int(writeQuorum &^ snapshotBegun)
+	s.Configuration.OutgoingWrite, s.Configuration.Begun = int(outgoingWrite), consensus.Index(begun)
 	s.Configuration.Voters = c.replicas(voters)
 	s.Configuration.Outgoing = c.replicas(outgoing)
 	s.Configuration.Learners = c.replicas(learners)

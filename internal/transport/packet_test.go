@@ -197,6 +197,8 @@ func drawPacket(t *rapid.T) Packet {
 		s.Configuration.Voters, s.Configuration.Outgoing = ids.Draw(t, "voters"), ids.Draw(t, "outgoing")
 		s.Configuration.Learners = ids.Draw(t, "learners")
 		s.Configuration.WriteQuorum = rapid.IntRange(0, 7).Draw(t, "write quorum")
+		s.Configuration.OutgoingWrite = rapid.IntRange(0, 7).Draw(t, "outgoing write quorum")
+		s.Configuration.Begun = consensus.Index(n("begun"))
 		m.Snapshot = s
 	}
 	return Packet{Kind: PacketConsensus, Message: m}
