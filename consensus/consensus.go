@@ -177,6 +177,9 @@ type Engine struct {
 	// ever truncated. What a sparse log holds above a released index or an installed
 	// snapshot stays there, whatever happens below: it is a promise.
 	Sparse bool
+	// Repairs says that the machines take part with a damaged log, as C10 says. New of
+	// others returns ErrInvalid for one in doubt.
+	Repairs bool
 }
 
 // ProposalKind says what is proposed.

@@ -89,6 +89,7 @@ const (
 	ShardReleaseUnflushed  Name = "shard-release-unflushed"
 	ShardProposeAnyEpoch   Name = "shard-propose-any-epoch"
 	ShardLeaseKeepDeadline Name = "shard-lease-keep-deadline"
+	ShardFenceIgnored      Name = "shard-fence-ignored"
 )
 
 // The mutants of internal/router.
@@ -157,6 +158,7 @@ var Table = []Mutant{
 	{ShardSendHeld, "messages that wait for the log leave at once"},
 	{ShardReleaseUnflushed, "the log is released up to what is applied, flushed or not"},
 	{ShardProposeAnyEpoch, "a proposal enters the log in any epoch, not only in the one it was handed in for"},
+	{ShardFenceIgnored, "what an old leader failed to get decided is applied behind its successor's commands"},
 	{ShardLeaseKeepDeadline, "a leader that returns goes on with the lease deadlines of its earlier leadership"},
 	{RouterRetryUnknown, "a write is handed in again as soon as the leader changes, whatever became of it"},
 	{RouterRetryAfterSnapshot, "a write is handed in again after a snapshot that may contain it"},

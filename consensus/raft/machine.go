@@ -13,6 +13,7 @@ var Engine = consensus.Engine{
 	Name:     "raft",
 	New:      func(c consensus.Config) (consensus.Machine, error) { return New(c) },
 	KindName: KindName,
+	Repairs:  true,
 }
 
 // Machine is one replica of one Raft group. It implements consensus.Machine.

@@ -63,9 +63,9 @@ func (w *logWriter) Append(t shard.Ticket, b *wal.Batch) {
 // Read implements shard.LogPort.
 func (w *logWriter) Read(job *shard.LogRead) { w.reads <- job }
 
-// EpochAt implements shard.LogPort.
-func (w *logWriter) EpochAt(g consensus.GroupID, i consensus.Index) (consensus.Epoch, bool) {
-	return w.log.EpochAt(g, i)
+// HighestOrig implements shard.LogPort.
+func (w *logWriter) HighestOrig(g consensus.GroupID, s consensus.Span) (consensus.Epoch, bool) {
+	return w.log.HighestOrig(g, s)
 }
 
 // run writes until close.

@@ -16,7 +16,8 @@ func (n *Node) restore(id shard.ID, s *store.Store) (consensus.Config, error) {
 	if err != nil {
 		return consensus.Config{}, err
 	}
-	c, mend, err := shard.Restore(id, s.Applied(), state, n.firstConfiguration())
+	engine, _ := n.cfg.engine()
+	c, mend, err := shard.Restore(id, engine, s.Applied(), state, n.firstConfiguration())
 	if err != nil {
 		return consensus.Config{}, fmt.Errorf("%s: %w", n.cfg.DataDir, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -27,6 +28,7 @@ type ApplyJob struct {
 	install *stagedInstall
 
 	leases []LeaseChange
+	epoch  consensus.Epoch // the highest first epoch applied, with this job
 	err    error
 }
 
@@ -61,13 +63,21 @@ type LogReader interface {
 	Read(g consensus.GroupID, s consensus.Span, maxBytes int, dst []consensus.Entry) ([]consensus.Entry, error)
 }
 
+// apply applies decided entries. One whose first epoch is below an earlier one's has no
+// effect (C11): it goes to the store as a barrier of that earlier epoch, so that the
+// applied index moves on.
 func (a *applier) apply(j *ApplyJob) error {
 	a.scratch = a.scratch[:0]
+	j.epoch = consensus.Epoch(a.store.Applied().Epoch)
 	for i := range j.entries {
 		e := &j.entries[i]
-		a.scratch = append(a.scratch, store.Entry{
-			Index: uint64(e.Index), Epoch: uint64(e.Orig), Kind: storeKind(e.Kind), Data: e.Data,
-		})
+		s := store.Entry{Index: uint64(e.Index), Kind: storeKind(e.Kind), Data: e.Data}
+		if e.Orig < j.epoch && !mutant.On(mutant.ShardFenceIgnored) {
+			s.Kind, s.Data = store.EntryBarrier, nil
+		}
+		j.epoch = max(j.epoch, e.Orig)
+		s.Epoch = uint64(j.epoch)
+		a.scratch = append(a.scratch, s)
 	}
 	want := func(id store.RequestID) bool { return id.Node == a.node && a.waiters.Waiting(id.Seq) }
 	err := a.store.Apply(a.scratch, want, func(res *store.Result) {
@@ -128,8 +138,8 @@ func (r *Replica) pumpApply() {
 	todo := consensus.Span{Lo: r.applied + 1, Hi: r.learned}
 	todo.Hi = min(todo.Hi, todo.Lo+consensus.Index(r.host.cfg.Limits.ApplyEntries))
 	job := &ApplyJob{replica: r}
-	if todo.Lo < r.cache.first {
-		todo.Hi = min(todo.Hi, r.cache.first)
+	part, here := r.cache.prefix(todo)
+	if todo = part; !here {
 		job.read = &todo
 	} else {
 		entries, ok := r.cache.span(todo)
@@ -174,9 +184,9 @@ func (h *Host) Applied(job *ApplyJob) error {
 	r.times.applied(last.Index, h.now)
 	r.machine.Done(consensus.Done{Applied: last.Index})
 	r.lessor.observe(job.leases, h.now)
-	r.promoteLessor(job.entries)
+	r.promoteLessor(job.epoch)
 	r.cache.evict(min(r.evictable(), r.applied), h.cfg.Limits.CacheBytes)
-	h.ports.Outcome.Advanced(r.id, last.Index, last.Orig)
+	h.ports.Outcome.Advanced(r.id, last.Index, job.epoch)
 	r.pumpApply()
 	return nil
 }

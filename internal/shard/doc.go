@@ -44,6 +44,11 @@
 //	    log, until the machine reports it repaired; the log forgets it together with
 //	    what the machine has repaired (C10).
 //
+//	H10 In a sparse log nothing above a released index or an installed snapshot is ever
+//	    dropped, and an entry takes the place of an earlier one of its index; the newest
+//	    that is not durable is in the cache (H1), and goes into whatever is read back
+//	    beside it. What an entry's order forbids is applied as a barrier (C11).
+//
 // # Deliberately absent
 //
 // Forwarding to other nodes, retries and deadlines are the router's. Files,

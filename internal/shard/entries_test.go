@@ -97,3 +97,58 @@ func TestFillableRefusesWhatMovedOn(t *testing.T) {
 		}
 	}
 }
+
+// Goal: the cache of a sparse log agrees with a plain map under entries that come in any
+// order and replace others, evictions and installed snapshots; what it lays over entries
+// read back is what it holds.
+func TestSparseCacheAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c entryCache
+		c.reset(5)
+		model := map[consensus.Index]consensus.Entry{}
+		for epoch := range rapid.IntRange(1, 60).Draw(t, "steps") {
+			at := c.first + consensus.Index(rapid.IntRange(0, 12).Draw(t, "at"))
+			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			case 0, 1:
+				e := entry(at, epochOf(epoch+1), rapid.IntRange(0, 9).Draw(t, "size"))
+				model[e.Index] = e
+				c.put([]consensus.Entry{e})
+			case 2:
+				c.evict(at, rapid.IntRange(0, 30).Draw(t, "limit"))
+			case 3:
+				c.release(at)
+			}
+			for i := range model {
+				if i < c.first {
+					delete(model, i)
+				}
+			}
+			compareSparse(t, &c, model)
+		}
+	})
+}
+
+func compareSparse(t *rapid.T, c *entryCache, model map[consensus.Index]consensus.Entry) {
+	bytes := 0
+	for i, want := range model {
+		bytes += len(want.Data)
+		got, ok := c.span(consensus.Span{Lo: i, Hi: i + 1})
+		over := []consensus.Entry{entry(i, 99, 0)}
+		c.overlay(over)
+		if !ok || got[0].Epoch != want.Epoch || over[0].Epoch != want.Epoch {
+			t.Fatalf("entry %d is %v, want %v", i, got, want)
+		}
+	}
+	if c.bytes != bytes || len(c.entries)-c.missing != len(model) {
+		t.Fatalf("%d entries of %d bytes, want %d of %d", len(c.entries)-c.missing, c.bytes, len(model), bytes)
+	}
+	for at := c.first; at < c.end()+2; {
+		part, here := c.prefix(consensus.Span{Lo: at, Hi: c.end() + 2})
+		for i := part.Lo; i < part.Hi; i++ {
+			if _, ok := model[i]; ok != here {
+				t.Fatalf("%v is here: %v, slot %d: %v", part, here, i, ok)
+			}
+		}
+		at = part.Hi
+	}
+}

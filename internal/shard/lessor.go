@@ -114,8 +114,9 @@ func (l *lessor) retry(id int64) {
 	}
 }
 
-// promoteLessor makes the lessor primary once this leader's own barrier is applied.
-func (r *Replica) promoteLessor(applied []consensus.Entry) {
+// promoteLessor makes the lessor primary once an entry of this leader's own, its barrier or
+// one before, is applied: nothing of an earlier epoch has effects behind it (C11).
+func (r *Replica) promoteLessor(applied consensus.Epoch) {
 	if !r.state.Leads || r.lessor.primary && r.lessor.epoch == r.state.Epoch {
 		return
 	}
@@ -123,7 +124,7 @@ func (r *Replica) promoteLessor(applied []consensus.Entry) {
 		r.lessor.epoch = r.state.Epoch
 		return
 	}
-	if applied[len(applied)-1].Orig == r.state.Epoch {
+	if applied == r.state.Epoch {
 		r.lessor.promote(r.state.Epoch, r.host.now)
 	}
 }

@@ -24,8 +24,9 @@ type LogPort interface {
 	Append(ticket Ticket, batch *wal.Batch)
 	// Read runs job.Run beside the owner. It answers with Host.LogRead.
 	Read(job *LogRead)
-	// EpochAt is the epoch of an entry that is in the log, from memory.
-	EpochAt(g consensus.GroupID, i consensus.Index) (consensus.Epoch, bool)
+	// HighestOrig is the highest first epoch of a span's entries, from memory; false: the
+	// log does not hold them all.
+	HighestOrig(g consensus.GroupID, s consensus.Span) (consensus.Epoch, bool)
 }
 
 // Ticket numbers the batches that a host hands to its log, from 1.

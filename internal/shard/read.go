@@ -21,7 +21,7 @@ func (j *LogRead) Run(log LogReader) {
 // readBack asks the log for a message's entries. Above the limit the message is
 // lost, which the machine's flow control repairs like any lost message.
 func (r *Replica) readBack(m *consensus.Message) {
-	if r.reads >= r.host.cfg.Limits.LogReads || m.Fill.Hi > r.cache.end() {
+	if r.reads >= r.host.cfg.Limits.LogReads || !r.sparse && m.Fill.Hi > r.cache.end() {
 		return
 	}
 	r.reads++
@@ -34,6 +34,9 @@ func (h *Host) LogRead(job *LogRead) {
 	r.reads--
 	h.touch(r)
 	m := &job.message
+	if r.sparse {
+		r.cache.overlay(job.entries)
+	}
 	if job.err != nil || !fillable(m, job.entries) {
 		// Released, truncated or unreadable meanwhile: the machine finds out and
 		// asks for a snapshot, or sends again.

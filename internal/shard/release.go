@@ -20,12 +20,12 @@ func (h *Host) Durably(id ID, flushed consensus.Index) {
 	if to <= r.released {
 		return
 	}
-	epoch, ok := r.epochAt(to)
+	fence, ok := r.fenceAt(to)
 	if !ok {
 		return
 	}
-	h.logBatch().Release(Group(id), to, epoch)
-	r.released = to
+	h.logBatch().Release(Group(id), to, fence)
+	r.released, r.fence = to, fence
 	r.machine.Done(consensus.Done{Released: to})
 	r.cache.evict(min(to, r.evictable()), 0)
 	r.sizes.released(to)
@@ -51,12 +51,15 @@ func (r *Replica) wantedAbove() consensus.Index {
 	return min(to, r.evictable(), r.applied)
 }
 
-// epochAt is the epoch of an applied entry.
-func (r *Replica) epochAt(i consensus.Index) (consensus.Epoch, bool) {
-	if entries, ok := r.cache.span(consensus.Span{Lo: i, Hi: i + 1}); ok {
-		return entries[0].Epoch, true
+// fenceAt is the highest first epoch up to an index above released. Without holes it never
+// falls, so it is that of the entry there.
+func (r *Replica) fenceAt(i consensus.Index) (consensus.Epoch, bool) {
+	span := consensus.Span{Lo: i, Hi: i + 1}
+	if r.sparse {
+		span.Lo = r.released + 1
 	}
-	return r.host.ports.Log.EpochAt(Group(r.id), i)
+	fence, ok := r.host.ports.Log.HighestOrig(Group(r.id), span)
+	return max(fence, r.fence), ok
 }
 
 // logSizes knows roughly how many bytes of entries lie behind an index: it marks

@@ -13,6 +13,8 @@ import (
 // except for the apply jobs, which touch nothing but the applier.
 type Replica struct {
 	id      ID
+	self    consensus.ReplicaID
+	sparse  bool // the machine's log may have holes
 	host    *Host
 	machine consensus.Machine
 	kind    func(consensus.MessageKind) string
@@ -27,6 +29,7 @@ type Replica struct {
 
 	// Appends: handed to the log up to appended, durable up to durable.
 	durable  consensus.Seq
+	epoch    consensus.Epoch // of the durable hard state
 	held     []heldMessages // by ascending seq (H3)
 	unsynced []unsyncedSpan // by ascending seq
 	waiting  int            // bytes of unsynced
@@ -39,7 +42,9 @@ type Replica struct {
 	install  *stagedInstall   // a received snapshot waiting for the machine's word
 	stalled  *consensus.Ready // the Ready that asked for the install; nothing is drained meanwhile
 	released consensus.Index
+	fence    consensus.Epoch // the highest first epoch up to released
 	sizes    logSizes
+	own      []consensus.Message // of the machine to itself, on their way
 	holders  map[*SnapshotSend]consensus.Index // what streams still need (H4)
 	reads    int                               // log read-backs under way for peers
 
@@ -56,6 +61,7 @@ type heldMessages struct {
 // unsyncedSpan is an append on its way to the disk.
 type unsyncedSpan struct {
 	seq         consensus.Seq
+	epoch       consensus.Epoch // of the hard state in it; zero: none
 	first, last consensus.Index // of the appended entries; zero: none
 	bytes       int
 }
@@ -77,15 +83,20 @@ func newReplica(h *Host, id ID, c ReplicaConfig) (*Replica, error) {
 	}
 	last := c.Machine.Log.Released + consensus.Index(len(c.Machine.Log.Entries))
 	r := &Replica{
-		id: id, host: h, machine: machine, kind: c.Engine.KindName,
+		id: id, self: c.Machine.ID, sparse: c.Engine.Sparse, host: h, machine: machine, kind: c.Engine.KindName,
 		applier:  applier{shard: id, node: uint64(h.cfg.Node), store: c.Store, waiters: c.Waiters, observe: c.Observe},
 		learned:  c.Machine.Applied + 1,
 		applied:  c.Machine.Applied,
 		released: c.Machine.Log.Released,
+		fence:    c.Machine.Log.ReleasedEpoch,
+		epoch:    c.Machine.HardState.Epoch,
 		doubt:    c.Machine.Log.InDoubt,
 		first:    c.Machine.Log.Configuration.Clone(),
 		holders:  make(map[*SnapshotSend]consensus.Index),
 		times:    stageTimes{stages: &h.stages},
+	}
+	if r.sparse {
+		last = c.Machine.Applied // what is behind may be written over
 	}
 	r.cache.reset(last + 1)
 	for i := range c.Machine.Log.Entries {
@@ -125,6 +136,14 @@ func (r *Replica) Machine() consensus.Machine { return r.machine }
 func (r *Replica) drain() {
 	r.drainReady()
 	if r.queue.flush(r) {
+		r.drainReady()
+	}
+	for len(r.own) > 0 {
+		m := r.own[0]
+		r.own = append(r.own[:0], r.own[1:]...)
+		if err := r.machine.Step(m); err != nil {
+			panic(fmt.Sprintf("shard %d: the machine refuses its own message: %v", r.id, err))
+		}
 		r.drainReady()
 	}
 }
@@ -186,6 +205,9 @@ func (r *Replica) append(a *consensus.Append) {
 		r.sizes.truncated(a.Truncate)
 	}
 	u := unsyncedSpan{seq: a.Seq}
+	if a.HardState != nil {
+		u.epoch = a.HardState.Epoch
+	}
 	for rest := a.Entries; len(rest) > 0; {
 		n, bytes := prefix(rest, r.host.cfg.BatchBytes-r.host.logBatch().Size())
 		r.host.logBatch().Append(group, rest[:n])
@@ -194,11 +216,14 @@ func (r *Replica) append(a *consensus.Append) {
 			r.host.seal()
 		}
 	}
-	if n := len(a.Entries); n > 0 {
-		r.cache.append(a.Entries)
-		u.first, u.last = a.Entries[0].Index, a.Entries[n-1].Index
+	if len(a.Entries) > 0 {
+		r.keep(a.Entries)
+		u.first, u.last = bounds(a.Entries, r.sparse)
 		r.sizes.appended(u.last, u.bytes)
 		r.times.appended(u.last, r.host.now)
+	}
+	if a.Decided != 0 {
+		r.host.logBatch().Decided(group, a.Decided)
 	}
 	if a.Repaired {
 		r.repaired()
@@ -206,6 +231,26 @@ func (r *Replica) append(a *consensus.Append) {
 	r.unsynced = append(r.unsynced, u)
 	r.waiting += u.bytes
 	r.host.ticketFor(r, a.Seq)
+}
+
+// keep puts entries that the log has not got yet into the cache (H1).
+func (r *Replica) keep(entries []consensus.Entry) {
+	if r.sparse {
+		r.cache.put(entries)
+		return
+	}
+	r.cache.append(entries)
+}
+
+// bounds are the lowest and the highest index of entries.
+func bounds(entries []consensus.Entry, sparse bool) (first, last consensus.Index) {
+	first, last = entries[0].Index, entries[len(entries)-1].Index
+	if sparse {
+		for i := range entries {
+			first, last = min(first, entries[i].Index), max(last, entries[i].Index)
+		}
+	}
+	return first, last
 }
 
 // repaired has the log forget what it has lost of this replica (H9). Once no replica of
@@ -263,6 +308,7 @@ func (r *Replica) syncedUpTo(seq consensus.Seq) {
 	n := 0
 	for n < len(r.unsynced) && r.unsynced[n].seq <= seq {
 		r.waiting -= r.unsynced[n].bytes
+		r.epoch = max(r.epoch, r.unsynced[n].epoch)
 		if last := r.unsynced[n].last; last != 0 {
 			r.times.synced(last, r.host.now)
 		}
@@ -315,7 +361,17 @@ func fillable(m *consensus.Message, entries []consensus.Entry) bool {
 	return len(entries) == m.Fill.Len() && entries[len(entries)-1].Epoch <= m.Epoch
 }
 
+// ownMax bounds a machine's messages to itself that are under way. One more is lost, which
+// is what any message may be.
+const ownMax = 16
+
 func (r *Replica) transmit(m *consensus.Message) {
+	if m.To == r.self {
+		if len(r.own) < ownMax {
+			r.own = append(r.own, *m)
+		}
+		return
+	}
 	if !r.host.ports.Network.Send(NodeOf(m.To), m) {
 		r.machine.Done(consensus.Done{Peer: m.To, State: consensus.PeerUnreachable})
 	}

@@ -15,15 +15,15 @@ import (
 var ErrLogDamaged = errors.New("the log has lost what was durable")
 
 // Restore puts together what engine and log know of a replica. first is the shard's
-// first configuration, for a replica that has applied nothing. mend, when not nil, is
-// what the log must hold durably before the replica starts:
+// first configuration, for a replica that has applied nothing. mend, when not nil, is what
+// the log must hold durably before the replica starts:
 //
 //   - The engine is ahead of the log (H6): the log restarts at the applied index, with the
 //     epoch that the machine is told is durable.
 //   - Entries that are applied are damaged: they are released, nothing else is missing.
 //   - Others are damaged, or the hard state may be too old: the log ends before the damage,
-//     and the replica is in doubt until its leader has repaired it (H9).
-func Restore(id ID, applied store.Applied, log wal.GroupState, first consensus.Configuration) (c consensus.Config, mend *wal.Batch, err error) {
+//     and the replica is in doubt until its leader has repaired it (H9), if its engine can.
+func Restore(id ID, engine consensus.Engine, applied store.Applied, log wal.GroupState, first consensus.Configuration) (c consensus.Config, mend *wal.Batch, err error) {
 	configuration := first
 	if len(applied.Configuration) > 0 {
 		if configuration, err = consensus.DecodeConfiguration(applied.Configuration); err != nil {
@@ -35,8 +35,12 @@ func Restore(id ID, applied store.Applied, log wal.GroupState, first consensus.C
 		return c, nil, fmt.Errorf("%w: the engine has applied up to %d, the log begins behind %d: restore the directory, or remove the member and add it anew",
 			ErrLogDamaged, at, log.Released)
 	}
-	r := restoring{group: Group(id), log: log, at: at, epoch: consensus.Epoch(applied.Epoch)}
+	r := restoring{group: Group(id), log: log, sparse: engine.Sparse, at: at, epoch: consensus.Epoch(applied.Epoch)}
 	r.findDamage()
+	if r.inDoubt && !engine.Repairs {
+		return c, nil, fmt.Errorf("%w: entries %v, hard state in doubt: %v, and engine %s cannot make up for what this replica may have promised: "+
+			"restore the directory from a backup, or remove the member and add it anew", ErrLogDamaged, log.Faulty, log.Suspect, engine.Name)
+	}
 	if r.inDoubt && len(configuration.Voters) < 2 {
 		return c, nil, fmt.Errorf("%w: entries %v, hard state in doubt: %v, and there is no other voter to repair it: restore the directory from a backup",
 			ErrLogDamaged, log.Faulty, log.Suspect)
@@ -45,17 +49,18 @@ func Restore(id ID, applied store.Applied, log wal.GroupState, first consensus.C
 	c.HardState, c.Applied = r.hardState(), at
 	c.Log = consensus.LogState{
 		Released: r.log.Released, ReleasedEpoch: r.log.ReleasedEpoch,
-		Configuration: configuration, Entries: r.log.Entries, InDoubt: r.inDoubt,
+		Configuration: configuration, Entries: r.log.Entries, Decided: r.log.Decided, InDoubt: r.inDoubt,
 	}
 	return c, r.mend(), nil
 }
 
 // restoring is a log on its way to what its machine can start from.
 type restoring struct {
-	group consensus.GroupID
-	log   wal.GroupState
-	at    consensus.Index // what the engine has applied
-	epoch consensus.Epoch
+	group  consensus.GroupID
+	log    wal.GroupState
+	sparse bool
+	at     consensus.Index // what the engine has applied
+	epoch  consensus.Epoch
 
 	ahead   bool            // the engine is ahead: the log restarts at its state
 	below   bool            // something applied is damaged
@@ -86,12 +91,26 @@ func (r *restoring) recover() {
 		l.Entries = l.Entries[:min(len(l.Entries), int(r.lost-l.Released-1))]
 	}
 	k := int(r.at - l.Released)
+	if r.sparse {
+		r.recoverSparse(min(k, len(l.Entries)))
+		return
+	}
 	// What is whole behind a hole stays, whatever the hole held: it was acknowledged.
 	r.ahead = k > len(l.Entries) || !r.holed && !agrees(*l, r.at, r.epoch)
 	switch {
 	case r.ahead:
 		l.Released, l.ReleasedEpoch, l.Entries = r.at, r.epoch, nil
 	case r.below && k > 0:
+		l.Released, l.ReleasedEpoch, l.Entries = r.at, r.epoch, l.Entries[k:]
+	}
+}
+
+// recoverSparse releases what the engine has if the log may hold something else there, or
+// something damaged; what is above stays, as a promise. It is the first k entries.
+func (r *restoring) recoverSparse(k int) {
+	l := &r.log
+	r.ahead = r.at > max(l.Released, l.Decided)
+	if r.ahead || r.below && r.at > l.Released {
 		l.Released, l.ReleasedEpoch, l.Entries = r.at, r.epoch, l.Entries[k:]
 	}
 }
@@ -106,7 +125,7 @@ func (r *restoring) hardState() consensus.HardState {
 		}
 	}
 	least := r.log.ReleasedEpoch
-	if n := len(r.log.Entries); n > 0 {
+	if n := len(r.log.Entries); n > 0 && !r.sparse { // a sparse log has no entry above its hard state
 		least = r.log.Entries[n-1].Epoch
 	}
 	if hs.Epoch < least && (r.ahead || r.inDoubt) {
@@ -122,6 +141,8 @@ func (r *restoring) mend() *wal.Batch {
 	}
 	var b wal.Batch
 	switch {
+	case r.ahead && r.sparse:
+		b.Release(r.group, r.log.Released, r.log.ReleasedEpoch)
 	case r.ahead:
 		b.Install(r.group, r.log.Released, r.log.ReleasedEpoch)
 	case r.below:

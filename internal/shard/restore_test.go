@@ -2,9 +2,12 @@ package shard
 
 import (
 	"errors"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/paxos"
+	"github.com/quorate/quorate/consensus/raft"
 	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/store"
 	"github.com/quorate/quorate/internal/wal"
@@ -26,7 +29,7 @@ func TestEngineAheadOfLogRestartsTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, b, err := Restore(id, applied, state, first)
+	c, b, err := Restore(id, raft.Engine, applied, state, first)
 	if err != nil || b == nil {
 		t.Fatalf("engine at 7, empty log: %v", err)
 	}
@@ -47,7 +50,7 @@ func TestEngineAheadOfLogRestartsTwice(t *testing.T) {
 	if state, err = log.State(Group(id)); err != nil {
 		t.Fatal(err)
 	}
-	if c, b, err = Restore(id, applied, state, first); err != nil || b != nil {
+	if c, b, err = Restore(id, raft.Engine, applied, state, first); err != nil || b != nil {
 		t.Fatalf("second restart: %v, %v", b, err)
 	}
 	if c.HardState.Epoch != 4 || c.Log.Released != 7 || len(c.Log.Entries) != 1 {
@@ -94,7 +97,7 @@ func TestRestoreOfDamagedLog(t *testing.T) {
 			state.Entries = append(state.Entries, consensus.EntryInfo{Epoch: 2, Orig: 2, Kind: consensus.EntryCommand})
 		}
 		clear(state.Entries[:test.holes])
-		c, mend, err := Restore(3, store.Applied{Index: uint64(test.applied), Epoch: 2}, state, test.first)
+		c, mend, err := Restore(3, raft.Engine, store.Applied{Index: uint64(test.applied), Epoch: 2}, state, test.first)
 		if !errors.Is(err, test.err) {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -107,6 +110,56 @@ func TestRestoreOfDamagedLog(t *testing.T) {
 		}
 		if needs := len(test.faulty) > 0 || test.suspect || test.applied > 8; (mend != nil) != needs {
 			t.Errorf("%s: mends %v", test.name, mend != nil)
+		}
+	}
+}
+
+// Goal: a sparse log keeps what is above the applied state, whatever happens below: it is a
+// promise (H10); and one that may have forgotten a promise is refused. Method: states of a
+// log with slots 3, 4, 6 and 8 behind released slot 2, and what Restore makes of them.
+func TestRestoreOfSparseLog(t *testing.T) {
+	first := consensus.Configuration{Membership: consensus.Membership{Voters: []consensus.ReplicaID{1, 2, 3}}}
+	for _, test := range []struct {
+		name              string
+		applied, decided  consensus.Index
+		faulty            []consensus.Span
+		suspect           bool
+		released, entries consensus.Index
+		mends             bool
+		err               error
+	}{
+		{"nothing", 4, 4, nil, false, 2, 6, false, nil},
+		{"the state is ahead of what the log knows decided", 4, 3, nil, false, 4, 4, true, nil},
+		{"it is ahead of a slot that was accepted last", 7, 3, nil, false, 7, 1, true, nil},
+		{"it is ahead of the whole log", 20, 4, nil, false, 20, 0, true, nil},
+		{"a damaged slot is applied", 4, 4, []consensus.Span{{Lo: 3, Hi: 4}}, false, 4, 4, true, nil},
+		{"a damaged slot is not", 4, 4, []consensus.Span{{Lo: 6, Hi: 7}}, false, 0, 0, false, ErrLogDamaged},
+		{"a promise may be lost", 4, 4, nil, true, 0, 0, false, ErrLogDamaged},
+	} {
+		state := wal.GroupState{
+			HardState: consensus.HardState{Epoch: 2, Vote: 3}, Released: 2, ReleasedEpoch: 1, Decided: test.decided,
+			Faulty: test.faulty, Suspect: test.suspect, Entries: make([]consensus.EntryInfo, 6),
+		}
+		for _, i := range []int{3, 4, 6, 8} {
+			state.Entries[i-3] = consensus.EntryInfo{Epoch: 2, Orig: 1, Kind: consensus.EntryCommand}
+		}
+		c, mend, err := Restore(3, paxos.Engine, store.Applied{Index: uint64(test.applied), Epoch: 2}, state, first)
+		if !errors.Is(err, test.err) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if err != nil || test.err != nil {
+			continue
+		}
+		if c.Log.Released != test.released || consensus.Index(len(c.Log.Entries)) != test.entries || c.HardState != state.HardState || c.Log.Decided != test.decided {
+			t.Errorf("%s: %+v", test.name, c)
+		}
+		if (mend != nil) != test.mends {
+			t.Errorf("%s: mends %v", test.name, mend != nil)
+		}
+		c.Group, c.ID, c.Rand, c.ElectionTicks, c.HeartbeatTicks = 3, 1, rand.New(rand.NewPCG(1, 1)), 10, 1
+		c.MessageBytes, c.InflightMessages, c.InflightBytes, c.UncommittedBytes, c.ReadRounds = 1, 1, 1, 1, 1
+		if _, err := paxos.Engine.New(c); err != nil {
+			t.Errorf("%s: %v", test.name, err)
 		}
 	}
 }

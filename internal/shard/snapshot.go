@@ -33,8 +33,8 @@ func (r *Replica) streamSnapshots(to []consensus.ReplicaID) {
 			continue
 		}
 		s := &SnapshotSend{replica: r, View: view, Message: consensus.Message{
-			Kind: consensus.KindSnapshot, Group: Group(r.id), From: r.machine.Status().ID, To: id,
-			Epoch: r.state.Epoch, Snapshot: &at,
+			Kind: consensus.KindSnapshot, Group: Group(r.id), From: r.self, To: id,
+			Epoch: max(r.epoch, at.Epoch), Snapshot: &at,
 		}}
 		r.host.snapshots++
 		r.holders[s] = at.Index
@@ -139,9 +139,14 @@ func (i *stagedInstall) run(a *applier) error {
 // the Ready that asked for it.
 func (r *Replica) finishInstall(i *stagedInstall) {
 	s := &i.snapshot
-	r.host.logBatch().Install(Group(r.id), s.Index, s.Epoch)
-	r.cache.reset(s.Index + 1)
-	r.applied, r.learned, r.released = s.Index, s.Index+1, s.Index
+	if r.sparse { // what is above is a promise
+		r.host.logBatch().Release(Group(r.id), s.Index, s.Epoch)
+		r.cache.release(s.Index)
+	} else {
+		r.host.logBatch().Install(Group(r.id), s.Index, s.Epoch)
+		r.cache.reset(s.Index + 1)
+	}
+	r.applied, r.learned, r.released, r.fence = s.Index, s.Index+1, s.Index, s.Epoch
 	r.lessor.load(r.applier.store)
 	r.machine.Done(consensus.Done{Applied: s.Index})
 	rd := r.stalled

@@ -190,7 +190,7 @@ func (n *simNode) openShard(id shard.ID) error {
 	if err != nil {
 		return err
 	}
-	c, mend, err := shard.Restore(id, s.Applied(), state, n.s.firstConfiguration())
+	c, mend, err := shard.Restore(id, raft.Engine, s.Applied(), state, n.s.firstConfiguration())
 	if err != nil {
 		return err
 	}

@@ -85,9 +85,9 @@ func (n *simNode) Read(job *shard.LogRead) {
 	})
 }
 
-// EpochAt implements shard.LogPort.
-func (n *simNode) EpochAt(g consensus.GroupID, i consensus.Index) (consensus.Epoch, bool) {
-	return n.log.EpochAt(g, i)
+// HighestOrig implements shard.LogPort.
+func (n *simNode) HighestOrig(g consensus.GroupID, s consensus.Span) (consensus.Epoch, bool) {
+	return n.log.HighestOrig(g, s)
 }
 
 type applyPort struct{ n *simNode }

@@ -37,6 +37,7 @@ const (
 	setRemoved          // start from nothing, not from the group's state
 	setRepaired         // clear suspect and unknown
 	setSuspect          // set suspect
+	setDecided          // raise the decided index to target.decided
 )
 
 // keptParts bounds what Reset keeps for the next use.
@@ -97,8 +98,9 @@ func (b *Batch) Append(g consensus.GroupID, entries []Entry) {
 	b.entries += len(entries)
 }
 
-// Release says that entries at or below index are not needed any more; epoch is
-// that of the entry at index. Releasing less than before changes nothing.
+// Release says that entries at or below index are not needed any more; epoch is the
+// highest first epoch up to there, which in a log without holes is that of the entry at
+// index. What is above stays. Releasing less than before changes nothing.
 func (b *Batch) Release(g consensus.GroupID, index consensus.Index, epoch consensus.Epoch) {
 	p := b.part(g)
 	if p.set&(setReleased|setInstalled) != 0 && p.target.released >= index {
@@ -106,6 +108,14 @@ func (b *Batch) Release(g consensus.GroupID, index consensus.Index, epoch consen
 	}
 	p.set |= setReleased
 	p.target.released, p.target.releasedEpoch = index, epoch
+}
+
+// Decided says that every entry of the group up to index is decided, and that the log
+// holds the decided one or has released it. Saying less than before changes nothing.
+func (b *Batch) Decided(g consensus.GroupID, index consensus.Index) {
+	p := b.part(g)
+	p.set |= setDecided
+	p.target.decided = max(p.target.decided, index)
 }
 
 // Install says that the group's state now is a snapshot taken at (index, epoch):

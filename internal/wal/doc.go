@@ -1,8 +1,8 @@
 // Package wal is a node's write-ahead log: one for all its consensus groups, and the
 // only thing a node syncs on the way of a write.
 //
-// It stores, for each group, the hard state, the live entries and up to where entries
-// were released. It gives entries back by group and index, and replays itself when it
+// It stores, for each group, the hard state, the live entries, up to where entries were
+// released and, if the engine says so, up to where they are decided. It gives entries back by group and index, and replays itself when it
 // is opened. It does not know what an entry means, when it is decided, or which engine
 // wrote it: Raft's entries are one run, Paxos' come out of order and leave holes.
 //
@@ -18,7 +18,7 @@
 //		acknowledge(); batch.Reset()
 //	}
 //
-// Write, Sync, Relieve and Close belong to the writer. Read, State, EpochAt, Groups,
+// Write, Sync, Relieve and Close belong to the writer. Read, State, HighestOrig, Groups,
 // Stats, Starved and Maintain may be called from anywhere. An error of Write or Sync
 // ends the process unless it is ErrFull (wait, hand waiting batches to Relieve, try
 // again) or ErrInvalid (a bug of the caller; nothing was written). Without Maintain a
@@ -64,9 +64,10 @@
 //
 // A suspect group may have promised more than its hard state says: its replica neither
 // votes nor promises, nor counts as having accepted the indexes in GroupState.Faulty,
-// until it has made sure with its peers. It then writes Batch.Repaired. An engine whose
-// applied index is ahead of the log restarts as from a snapshot: it writes
-// Batch.Install at that index.
+// until it has made sure with its peers. It then writes Batch.Repaired. A state whose
+// applied index is ahead of the log restarts as from a snapshot: Batch.Install at that
+// index. In a log with holes that, and a snapshot, is a Release: an acceptor forgets
+// nothing that it has accepted above.
 //
 // # Deliberately absent
 //
@@ -125,13 +126,14 @@
 //	size  section: what the batch says about one group
 //	  uv  group; 0 stands for all groups that the log does not know (W5)
 //	   4  step: the group's sections are numbered 1, 2, 3, ... modulo 2^32
-//	   1  flags: 1 suspect, 2 span present, 4 group is gone
+//	   1  flags: 1 suspect, 2 span present, 4 group is gone, 8 decided present
 //	  uv  hard state: epoch
 //	  uv  hard state: vote
 //	  uv  released index
-//	  uv  epoch of the entry at the released index
+//	  uv  highest first epoch up to the released index
 //	  uv  with flag 2: first index in doubt
 //	  uv  with flag 2: index behind the last in doubt
+//	  uv  with flag 8: every index up to this one is decided
 //	  uv  number of records
 //	      records
 //

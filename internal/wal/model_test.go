@@ -24,6 +24,7 @@ type modelGroup struct {
 	hs            consensus.HardState
 	released      consensus.Index
 	releasedEpoch consensus.Epoch
+	decided       consensus.Index
 	entries       map[consensus.Index]Entry
 }
 
@@ -49,7 +50,7 @@ func (m model) String() string {
 	var s strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(m)) {
 		g := m[id]
-		fmt.Fprintf(&s, "group %d: %d/%d released %d/%d\n", id, g.hs.Epoch, g.hs.Vote, g.released, g.releasedEpoch)
+		fmt.Fprintf(&s, "group %d: %d/%d released %d/%d decided %d\n", id, g.hs.Epoch, g.hs.Vote, g.released, g.releasedEpoch, g.decided)
 		for _, i := range slices.Sorted(maps.Keys(g.entries)) {
 			describeEntry(&s, g.entries[i])
 		}
@@ -71,7 +72,8 @@ func describeLog(t testing.TB, l *Log) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&s, "group %d: %d/%d released %d/%d\n", id, st.HardState.Epoch, st.HardState.Vote, st.Released, st.ReleasedEpoch)
+		fmt.Fprintf(&s, "group %d: %d/%d released %d/%d decided %d\n",
+			id, st.HardState.Epoch, st.HardState.Vote, st.Released, st.ReleasedEpoch, st.Decided)
 		if st.Suspect || len(st.Faulty) > 0 {
 			fmt.Fprintf(&s, "  suspect %v faulty %v\n", st.Suspect, st.Faulty)
 			continue
@@ -157,10 +159,16 @@ func (w *workload) drawGroup(b *Batch, id consensus.GroupID, g *modelGroup) {
 	case n < 40 && len(g.entries) > w.keep:
 		to := last - consensus.Index(w.rng.IntN(w.keep))
 		w.release(b, id, g, to)
+	case n < 42 && id%2 == 0: // a snapshot in a log with holes
+		w.release(b, id, g, g.released+1+consensus.Index(w.rng.IntN(int(last-g.released)+50)))
 	case n < 42:
 		g.released, g.releasedEpoch = last+consensus.Index(w.rng.IntN(50)), g.hs.Epoch
 		clear(g.entries)
 		b.Install(id, g.released, g.releasedEpoch)
+	case n > 90 && id%2 == 0 && last > 0:
+		at := consensus.Index(w.rng.IntN(int(last)))
+		g.decided = max(g.decided, at)
+		b.Decided(id, at)
 	case n < 43:
 		b.Remove(id)
 		*g = modelGroup{}

@@ -16,6 +16,7 @@ type GroupState struct {
 	HardState     consensus.HardState
 	Released      consensus.Index
 	ReleasedEpoch consensus.Epoch
+	Decided       consensus.Index // the highest of Batch.Decided
 	// Entries describes the positions Released+1, Released+2, ... up to the last
 	// entry. A position without an entry has kind zero. The data of membership
 	// entries is filled in.
@@ -55,7 +56,7 @@ func (l *Log) describe(id consensus.GroupID) (st GroupState, memberships []conse
 	defer l.mu.RUnlock()
 	m, _ := l.baseOf(id)
 	st.HardState, st.Suspect = m.hardState, m.suspect
-	st.Released, st.ReleasedEpoch = m.released, m.releasedEpoch
+	st.Released, st.ReleasedEpoch, st.Decided = m.released, m.releasedEpoch, m.decided
 	g := l.mu.groups[id]
 	if g != nil && g.entries.count > 0 {
 		st.Entries = make([]consensus.EntryInfo, g.entries.last()-m.released)
@@ -78,22 +79,23 @@ func (l *Log) describe(id consensus.GroupID) (st GroupState, memberships []conse
 	return st, memberships
 }
 
-// EpochAt returns the epoch of an entry that the log holds, or of the one it released
-// last, from memory. Any goroutine may call it.
-func (l *Log) EpochAt(id consensus.GroupID, i consensus.Index) (consensus.Epoch, bool) {
+// HighestOrig returns the highest first epoch of a span's entries, from memory, and false
+// unless the log holds them all. Any goroutine may call it.
+func (l *Log) HighestOrig(id consensus.GroupID, span consensus.Span) (highest consensus.Epoch, ok bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	g := l.mu.groups[id]
 	if g == nil {
 		return 0, false
 	}
-	if i == g.released {
-		return g.releasedEpoch, true
+	for i := span.Lo; i < span.Hi; i++ {
+		s := g.entries.find(i)
+		if s == nil {
+			return 0, false
+		}
+		highest = max(highest, s.orig)
 	}
-	if s := g.entries.find(i); s != nil {
-		return s.epoch, true
-	}
-	return 0, false
+	return highest, true
 }
 
 // appendSpan adds a span that is not below the last one.

@@ -38,6 +38,8 @@ type meta struct {
 	hardState     consensus.HardState
 	released      consensus.Index
 	releasedEpoch consensus.Epoch
+	// decided is up to where the engine has said that what the log holds is decided.
+	decided consensus.Index
 
 	// suspect is set when a batch that may have held a newer hard state was lost.
 	suspect bool
@@ -61,12 +63,13 @@ const (
 	flagSuspect = 1 << 0
 	flagUnknown = 1 << 1
 	flagGone    = 1 << 2
-	flagsKnown  = flagSuspect | flagUnknown | flagGone
+	flagDecided = 1 << 3
+	flagsKnown  = flagSuspect | flagUnknown | flagGone | flagDecided
 )
 
 // Upper bounds of what a section and a record cost in the table.
 const (
-	sectionBytesMax = 10 + 4 + 1 + 4*10 + 2*10 + 10
+	sectionBytesMax = 10 + 4 + 1 + 4*10 + 2*10 + 10 + 10
 	recordBytesMax  = 1 + 3*10 + 1 + 5 + 4
 )
 
@@ -84,6 +87,9 @@ func appendSection(dst []byte, s *section) []byte {
 	if s.gone {
 		flags |= flagGone
 	}
+	if m.decided != 0 {
+		flags |= flagDecided
+	}
 	dst = append(dst, flags)
 	dst = binary.AppendUvarint(dst, uint64(m.hardState.Epoch))
 	dst = binary.AppendUvarint(dst, uint64(m.hardState.Vote))
@@ -92,6 +98,9 @@ func appendSection(dst []byte, s *section) []byte {
 	if flags&flagUnknown != 0 {
 		dst = binary.AppendUvarint(dst, uint64(m.unknown.Lo))
 		dst = binary.AppendUvarint(dst, uint64(m.unknown.Hi))
+	}
+	if flags&flagDecided != 0 {
+		dst = binary.AppendUvarint(dst, uint64(m.decided))
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(s.records)))
 	for i := range s.records {
@@ -178,6 +187,10 @@ func (t *tableReader) section(s *section) bool {
 		m.unknown.Lo = consensus.Index(t.uvarint())
 		m.unknown.Hi = consensus.Index(t.uvarint())
 		t.bad = t.bad || m.unknown.Empty()
+	}
+	if flags&flagDecided != 0 {
+		m.decided = consensus.Index(t.uvarint())
+		t.bad = t.bad || m.decided == 0
 	}
 	count := t.uvarint()
 	// A record takes at least one byte: a larger count is refused before it costs memory.

@@ -159,6 +159,9 @@ func (p *part) result(base meta) meta {
 	if p.set&setInstalled != 0 || p.set&setReleased != 0 && p.target.released > m.released {
 		m.released, m.releasedEpoch = p.target.released, p.target.releasedEpoch
 	}
+	if p.set&setDecided != 0 {
+		m.decided = max(m.decided, p.target.decided)
+	}
 	for i := range p.records {
 		m.mend(&p.records[i])
 	}
