@@ -11,9 +11,10 @@
 //   - I1: no process outlives the test. Each runs in its own process group,
 //     is killed by Cleanup, and by the kernel when the test binary dies for
 //     any reason (parent-death signal, Linux).
-//   - I2: traffic stays on 127.0.0.1, on ports that were free a moment ago and
-//     lie outside the kernel's ephemeral range, so that no outgoing connection
-//     takes one of them while a server is down.
+//   - I2: traffic stays on 127.0.0.1, on ports that are reserved among all test
+//     processes of the machine (port.go) and lie outside the kernel's ephemeral
+//     range, so that no outgoing connection takes one of them while a server is
+//     down.
 //   - I3: a binary is built once per machine and source state; test packages
 //     that run at the same time share it under a file lock.
 //   - I4: when a test fails, the tail of every member's log is printed.
