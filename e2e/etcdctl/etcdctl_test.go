@@ -1,14 +1,12 @@
 package etcdctl
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -213,25 +211,8 @@ func TestWatch(t *testing.T) {
 	ctl.ok("put", "w/first", "0")
 	rev := revision(t, ctl.ok("get", "w/first", "-w", "json"))
 
-	cmd := ctl.command(t.Context(), "watch", "w/", "--prefix", "--prev-kv", fmt.Sprintf("--rev=%d", rev))
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cluster.StartProcess(cmd); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait()
-	}()
-	printed := make(chan string)
-	go func() {
-		for s := bufio.NewScanner(stdout); s.Scan(); {
-			printed <- s.Text()
-		}
-	}()
-	expectLines(t, printed, "PUT", "w/first", "0")
+	w := ctl.watch("w/", "--prefix", "--prev-kv", fmt.Sprintf("--rev=%d", rev))
+	w.expect("PUT", "w/first", "0")
 	last := ""
 	for i := range 3 {
 		c.Members[i].Kill()
@@ -240,16 +221,16 @@ func TestWatch(t *testing.T) {
 		}
 		value := fmt.Sprintf("down%d", i)
 		ctl.ok("put", "w/key", value)
-		expectLines(t, printed, wantPut(last, value)...)
+		w.expect(wantPut(last, value)...)
 		if err := c.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		last = fmt.Sprintf("up%d", i)
 		ctl.ok("put", "w/key", last)
-		expectLines(t, printed, wantPut(value, last)...)
+		w.expect(wantPut(value, last)...)
 	}
 	ctl.ok("del", "w/key")
-	expectLines(t, printed, "DELETE", "w/key", last, "w/key", "")
+	w.expect("DELETE", "w/key", last, "w/key", "")
 }
 
 // wantPut is what a put of w/key prints with its previous value.
@@ -258,20 +239,6 @@ func wantPut(previous, value string) []string {
 		return []string{"PUT", "w/key", value}
 	}
 	return []string{"PUT", "w/key", previous, "w/key", value}
-}
-
-func expectLines(t *testing.T, printed <-chan string, want ...string) {
-	t.Helper()
-	for _, w := range want {
-		select {
-		case got := <-printed:
-			if got != w {
-				t.Fatalf("the watch prints %q, want %q of %q", got, w, want)
-			}
-		case <-time.After(30 * time.Second):
-			t.Fatalf("the watch prints nothing, want %q of %q", w, want)
-		}
-	}
 }
 
 // Goal: lock and elect, which clients build on leases and revisions, work
