@@ -94,7 +94,10 @@ func (t *Transport) judgeAcceptor(v *Identity, target *Peer, theirs versions) er
 		return refuseVersion(theirs, ourVersions)
 	}
 	if target.ID == 0 {
-		return nil
+		if v.Cluster == ours.Cluster {
+			return orNil(t.agree(v))
+		}
+		return nil // the asker looks into that itself
 	}
 	if v.Cluster != ours.Cluster {
 		return refuseCluster(ours.Cluster, v.Cluster)
@@ -105,7 +108,27 @@ func (t *Transport) judgeAcceptor(v *Identity, target *Peer, theirs versions) er
 	if target.Incarnation != 0 && v.Incarnation != target.Incarnation {
 		return refuseIncarnation(v, target.Incarnation)
 	}
+	// The acceptor may be too old to know of terms.
+	return orNil(t.agree(v))
+}
+
+// agree compares the other end's terms with ours.
+func (t *Transport) agree(other *Identity) *RefusedError {
+	if t.config.Agree == nil {
+		return nil
+	}
+	if err := t.config.Agree(*other); err != nil {
+		return refuse(ReasonTerms, "%s", err)
+	}
 	return nil
+}
+
+// orNil keeps a nil pointer from becoming an error that is not nil.
+func orNil(refused *RefusedError) error {
+	if refused == nil {
+		return nil
+	}
+	return refused
 }
 
 // The sentences of refusals, written once for both sides.

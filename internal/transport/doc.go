@@ -31,8 +31,9 @@
 //	T4  Memory is bounded before it is allocated: a frame by Limits.FrameBytes and, beyond
 //	    256 KiB, by what has arrived of it; decoded packets by four times their bytes.
 //	T5  A dialler is judged before it is heard: protocol version, cluster, the node it meant
-//	    to reach, incarnation, then Handler.Accept. A refusal is one sentence that both
-//	    sides show and log; it is retried every Limits.RefusedRetry.
+//	    to reach, incarnation, Config.Agree, then Handler.Accept. A refusal is one sentence
+//	    that both sides show and log; it is retried every Limits.RefusedRetry. The dialler
+//	    judges the acceptor in the same way, Handler.Accept apart.
 //	T6  Of each peer the handler hears a sensible story, one event at a time. PeerUp: the
 //	    connection to the peer stands. PeerDown(false): it broke or could not be made, or
 //	    nothing came from the peer for Limits.IdleTimeout. PeerDown(true): the connection
@@ -101,11 +102,13 @@
 //	20            body; what a newer build adds at its end is ignored
 //
 //	hello:    purpose u8 (1 messages, 2 snapshot, 3 probe), expected node u64 (0: unknown),
-//	          identity
+//	          identity, terms
 //	verdict:  reason u8 (0 accepted, 1 version, 2 cluster, 3 node, 4 incarnation, 5 handler,
-//	          6 busy), identity, text (u16 length)
+//	          6 busy, 7 terms), identity, text (u16 length), terms
 //	identity: cluster u64, node u64, incarnation u16, disk u64, lowest and highest feature
 //	          level u32 each, boot u64 (differs between starts), name (u8 length)
+//	terms:    what the ends must agree on, Config.Agree's business (u16 length, at most
+//	          1024); missing from earlier builds, as if it were empty
 //
 // Then frames:
 //

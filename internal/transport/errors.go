@@ -44,6 +44,8 @@ const (
 	ReasonHandler Reason = 5
 	// ReasonBusy: a limit is reached; trying again later may help.
 	ReasonBusy Reason = 6
+	// ReasonTerms: the ends do not agree on their terms (Config.Agree).
+	ReasonTerms Reason = 7
 )
 
 // String names the reason for metrics.
@@ -63,6 +65,8 @@ func (r Reason) String() string {
 		return "handler"
 	case ReasonBusy:
 		return "busy"
+	case ReasonTerms:
+		return "terms"
 	}
 	return fmt.Sprintf("reason-%d", uint8(r))
 }

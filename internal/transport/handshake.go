@@ -37,6 +37,7 @@ const (
 	maxHandshakeBytes = 4 << 10 // body; leaves room to grow
 	maxNameBytes      = 255
 	maxRefusalBytes   = 1 << 10
+	maxTermsBytes     = 1 << 10
 )
 
 // verdict is the acceptor's answer to a hello.
@@ -128,7 +129,8 @@ func describeStranger(first []byte) string {
 func appendHello(dst []byte, h *Hello) []byte {
 	dst = append(dst, byte(h.Purpose))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.Expected))
-	return appendIdentity(dst, &h.Identity, h.Boot)
+	dst = appendIdentity(dst, &h.Identity, h.Boot)
+	return appendTerms(dst, h.Terms)
 }
 
 func decodeHello(body []byte) (Hello, error) {
@@ -137,6 +139,7 @@ func decodeHello(body []byte) (Hello, error) {
 	h.Purpose = Purpose(c.u8())
 	h.Expected = NodeID(c.u64())
 	h.Identity, h.Boot = c.identity()
+	h.Terms = c.terms()
 	// What follows comes from a newer build and is optional by definition.
 	switch {
 	case c.bad:
@@ -154,7 +157,8 @@ func appendVerdict(dst []byte, v *verdict) []byte {
 	dst = appendIdentity(dst, &v.Identity, v.Boot)
 	text := cut(v.Text, maxRefusalBytes)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(text)))
-	return append(dst, text...)
+	dst = append(dst, text...)
+	return appendTerms(dst, v.Identity.Terms)
 }
 
 func decodeVerdict(body []byte) (verdict, error) {
@@ -163,6 +167,7 @@ func decodeVerdict(body []byte) (verdict, error) {
 	v.Reason = Reason(c.u8())
 	v.Identity, v.Boot = c.identity()
 	v.Text = printable(c.bytes(uint64(c.u16())))
+	v.Identity.Terms = c.terms()
 	if c.bad {
 		return v, fmt.Errorf("%w: verdict of %d bytes", ErrMalformed, len(body))
 	}
@@ -190,6 +195,25 @@ func (c *cursor) identity() (Identity, uint64) {
 	boot := c.u64()
 	id.Name = printable(c.bytes(uint64(c.u8())))
 	return id, boot
+}
+
+// appendTerms adds what came with a later build than the rest: behind everything else,
+// where an earlier one does not look.
+func appendTerms(dst []byte, terms string) []byte {
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(terms)))
+	return append(dst, terms...)
+}
+
+// terms reads what an earlier build leaves out.
+func (c *cursor) terms() string {
+	if c.bad || len(c.rest) == 0 {
+		return ""
+	}
+	n := c.u16()
+	if n > maxTermsBytes {
+		c.fail()
+	}
+	return string(c.bytes(uint64(n)))
 }
 
 // cut shortens s to at most n bytes without splitting a character.

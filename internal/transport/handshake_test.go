@@ -292,7 +292,7 @@ func TestProbe(t *testing.T) {
 
 func sampleHello() Hello {
 	return Hello{
-		Identity: Identity{Cluster: 0x1122334455667788, Node: 0xa1b2c3d4e5f6, Incarnation: 3, Disk: 0x1234567890abcdef, Name: "n1", MinLevel: 1, MaxLevel: 2},
+		Identity: Identity{Cluster: 0x1122334455667788, Node: 0xa1b2c3d4e5f6, Incarnation: 3, Disk: 0x1234567890abcdef, Name: "n1", MinLevel: 1, MaxLevel: 2, Terms: "yes"},
 		Expected: 0x010203040506, Boot: 0x99aabbccddeeff00, Purpose: PurposeSnapshot,
 	}
 }

@@ -30,6 +30,9 @@ type Identity struct {
 	Name string // for people; at most 255 bytes travel
 	// MinLevel and MaxLevel are the feature levels that this build can run.
 	MinLevel, MaxLevel uint32
+	// Terms are what both ends must agree on before they exchange messages, in the words of
+	// Config.Agree; at most 1 KiB. Empty: a build that does not know them.
+	Terms string
 }
 
 // Purpose says what a connection is for. Zero is never valid.

@@ -221,6 +221,11 @@ func (in *inbound) judge(theirs versions, body []byte) *RefusedError {
 			return refuseIncarnation(&hello.Identity, known)
 		}
 	}
+	if hello.Cluster != 0 { // else a probe that knows nothing yet
+		if err := t.agree(&hello.Identity); err != nil {
+			return err
+		}
+	}
 	if err := t.config.Handler.Accept(hello); err != nil {
 		return refuse(ReasonHandler, "%s", err)
 	}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -46,7 +47,11 @@ type Config struct {
 	Logger   *slog.Logger // nil: silent
 	// Seed differs between any two starts: it tells peers one life of this process from
 	// the next, and spreads retries. Zero: env.Seed.
-	Seed   uint64
+	Seed uint64
+	// Agree compares what the other end of a connection says of itself with this node, at
+	// both ends and for probes of this cluster, too (T5). The text of an error is the
+	// refusal's; nil agrees to everything.
+	Agree  func(other Identity) error
 	Limits Limits
 }
 
@@ -88,6 +93,9 @@ func New(config Config) *Transport {
 	}
 	if id := config.Identity.Node; id == 0 || id > MaxNodeID {
 		panic("transport: node id " + id.String() + " is not within 48 bits")
+	}
+	if n := len(config.Identity.Terms); n > maxTermsBytes {
+		panic(fmt.Sprintf("transport: terms of %d bytes, limit %d", n, maxTermsBytes))
 	}
 	if config.Seed == 0 {
 		config.Seed = env.Seed()
