@@ -17,12 +17,20 @@ import (
 const probeTime = 3 * time.Second
 
 // newIdentity is what this configuration makes of a node without state.
-func (n *Node) newIdentity() identity {
+func (n *Node) newIdentity() (identity, error) {
+	id := n.describedIdentity()
+	var err error
+	id.Shards, err = n.cfg.found()
+	return id, err
+}
+
+// describedIdentity is who this node is by its configuration alone.
+func (n *Node) describedIdentity() identity {
 	voters := n.cfg.nodes()
 	self := n.cfg.self()
 	id := identity{
 		Format: memberVersion, Cluster: clusterIDOf(voters), Node: nodeIDOf(self.PeerURLs, n.cfg.Token),
-		Incarnation: 1, Disk: n.cfg.Seed, Name: n.cfg.Name, Token: n.cfg.Token, Engine: n.cfg.Engine,
+		Incarnation: 1, Disk: n.cfg.Seed, Name: n.cfg.Name, Token: n.cfg.Token,
 		Members: n.cfg.InitialCluster,
 	}
 	slices.Sort(voters)
@@ -37,7 +45,7 @@ func (n *Node) adopt(known *identity) error {
 	if len(n.cfg.InitialCluster) == 1 && n.cfg.InitialCluster[0].Name == known.Name {
 		n.cfg.InitialCluster, n.cfg.Token = known.Members, known.Token
 	}
-	want := n.newIdentity()
+	want := n.describedIdentity()
 	switch {
 	case known.Name != want.Name:
 		return fmt.Errorf("%s: %w: it is member %q, this one is %q: correct --name or --data-dir",
@@ -48,9 +56,9 @@ func (n *Node) adopt(known *identity) error {
 	case known.Node != want.Node || known.Cluster != want.Cluster:
 		return fmt.Errorf("%s: %w: it is member %v of cluster %x, --initial-cluster describes member %v of cluster %x: correct --initial-cluster or --data-dir",
 			n.cfg.DataDir, ErrForeign, known.Node, known.Cluster, want.Node, want.Cluster)
-	case known.Engine != want.Engine:
-		return fmt.Errorf("%s: %w: its keyspace runs on engine %q, --engine says %q: leave --engine out",
-			n.cfg.DataDir, ErrForeign, known.Engine, want.Engine)
+	}
+	if err := n.checkRecord(known); err != nil {
+		return err
 	}
 	n.identity = *known
 	return nil
@@ -63,7 +71,9 @@ func (n *Node) listen() error {
 		Identity: transport.Identity{
 			Cluster: id.Cluster, Node: transport.NodeID(id.Node), Incarnation: transport.Incarnation(id.Incarnation),
 			Disk: id.Disk, Name: id.Name, MinLevel: n.cfg.MinLevel, MaxLevel: n.cfg.MaxLevel,
+			Terms: string(appendTerms(nil, id.Shards)),
 		},
+		Agree:   n.agree,
 		Network: n.cfg.Network, Clock: n.cfg.Clock, Handler: peerHandler{n}, Logger: n.cfg.Logger, Seed: n.cfg.Seed,
 		Limits: transport.Limits{
 			FrameBytes:        max(16<<20, 2*n.cfg.CommandBytes),
@@ -126,11 +136,15 @@ func (n *Node) bootstrap(ctx context.Context) error {
 }
 
 // probe asks one peer until it answers or the time is up. Only knowledge of an
-// earlier life of this node is an error.
+// earlier life of this node is an error, and other terms: founding a cluster with them
+// would found two halves of one that never speak to each other.
 func (n *Node) probe(ctx context.Context, name, addr string) error {
 	for {
 		reply, err := n.transport.Probe(ctx, addr)
+		var refused *transport.RefusedError
 		switch {
+		case errors.As(err, &refused) && refused.Reason == transport.ReasonTerms:
+			return fmt.Errorf("%w: member %q at %s does not agree: %w", ErrConfig, name, addr, refused)
 		case err == nil && reply.Node.Cluster != n.identity.Cluster:
 			return fmt.Errorf("%w: member %q at %s belongs to cluster %x, --initial-cluster and --initial-cluster-token make %x: correct them",
 				ErrConfig, name, addr, reply.Node.Cluster, n.identity.Cluster)

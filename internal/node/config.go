@@ -31,10 +31,14 @@ type Config struct {
 	ListenPeer          []string // host:port, each is opened
 	AdvertiseClientURLs []string
 
-	// Engine is the consensus engine of shards created from now on; Engines are
-	// those that this program has.
+	// Engine is the consensus engine of shards founded from now on; empty takes what
+	// the data directory has recorded, or the first of Engines, which this program has.
 	Engine  string
 	Engines []consensus.Engine
+	// WriteQuorum is how many members decide in the default keyspace when it is founded,
+	// on an engine of Flexible; zero takes what is recorded, or a majority.
+	WriteQuorum int
+	Flexible    []string
 
 	QuotaBytes int64 // logical bytes of the default keyspace; zero: 2 GiB, less: none
 	Compaction Compaction
@@ -133,18 +137,13 @@ func (c *Config) validate() error {
 	if c.Heartbeat < 10*time.Millisecond || c.Election < 5*c.Heartbeat || c.Election > 50*time.Second {
 		return fmt.Errorf("%w: election timeout %v must be at least 5 heartbeat intervals of %v, and at most 50 s", ErrConfig, c.Election, c.Heartbeat)
 	}
-	if _, ok := c.engine(); !ok {
+	if len(c.Engines) == 0 {
+		return fmt.Errorf("%w: no consensus engine to choose from", ErrConfig)
+	}
+	if c.Engine != "" && !c.has(c.Engine) {
 		return fmt.Errorf("%w: unknown consensus engine %q", ErrConfig, c.Engine)
 	}
 	return nil
-}
-
-func (c *Config) engine() (consensus.Engine, bool) {
-	i := slices.IndexFunc(c.Engines, func(e consensus.Engine) bool { return e.Name == c.Engine })
-	if i < 0 {
-		return consensus.Engine{}, false
-	}
-	return c.Engines[i], true
 }
 
 // nodes are the ids of the initial cluster's members, in its order.

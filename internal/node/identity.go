@@ -19,8 +19,9 @@ import (
 	"github.com/quorate/quorate/internal/shard"
 )
 
-// memberVersion is the format of DIR/member, and of the directory as a whole.
-const memberVersion = 1
+// memberVersion is the format of DIR/member, and of the directory as a whole. Format 1
+// had one engine for all shards.
+const memberVersion = 2
 
 // identity is what DIR/member holds: who the node is for as long as its disk
 // lives (N1).
@@ -34,7 +35,14 @@ type identity struct {
 	Token       string         `json:"token"`
 	Voters      []shard.NodeID `json:"voters"`  // the first members, ascending
 	Members     []Member       `json:"members"` // as --initial-cluster had them
-	Engine      string         `json:"engine"`  // of the shards the node began with
+
+	// Shards is how each shard that the node began with was founded.
+	Shards map[shard.ID]shardRecord `json:"shards"`
+}
+
+// identityV1 is what format 1 had in place of Shards: every shard decides with a majority.
+type identityV1 struct {
+	Engine string `json:"engine"`
 }
 
 // Errors of a data directory. Each comes wrapped with the directory and what to do.
@@ -150,7 +158,30 @@ func parseIdentity(name string, text []byte) (*identity, error) {
 	if !ok || sum != checksum(body) {
 		return nil, fmt.Errorf("%s: %w: checksum does not match", name, ErrDamaged)
 	}
+	if id.Format < 2 {
+		if err := id.upgradeV1(body); err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", name, ErrDamaged, err)
+		}
+	}
+	for _, s := range foundedShards {
+		if id.Shards[s.id].Engine == "" {
+			return nil, fmt.Errorf("%s: %w: it does not say which engine shard %d runs on", name, ErrDamaged, s.id)
+		}
+	}
 	return &id, nil
+}
+
+// upgradeV1 reads what format 1 had. The file stays as it is: it is written once.
+func (id *identity) upgradeV1(body string) error {
+	var old identityV1
+	if err := json.Unmarshal([]byte(body), &old); err != nil {
+		return err
+	}
+	id.Shards = make(map[shard.ID]shardRecord)
+	for _, s := range foundedShards {
+		id.Shards[s.id] = shardRecord{Engine: old.Engine}
+	}
+	return nil
 }
 
 func checksum(body string) string {

@@ -36,6 +36,9 @@ type KeyspaceStatus struct {
 	CommitIndex   uint64
 	AppliedIndex  uint64
 	IsLearner     bool
+	Engine        string // as the shard was founded
+	Decides       int    // voters that must have an entry durably before it is decided
+	Elects        int    // voters that must agree to a leader
 	Starting      bool   // the node is not Ready yet
 	InDoubt       bool   // its log has lost something, and is being repaired
 	LeaderChanges uint64 // leaders seen since the start
@@ -180,7 +183,7 @@ func (n *Node) publish() (requests int) {
 		next := KeyspaceStatus{
 			Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
 			CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
-			IsLearner: old.IsLearner, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, Pending: int64(pending),
+			IsLearner: old.IsLearner, Engine: old.Engine, Decides: old.Decides, Elects: old.Elects, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, Pending: int64(pending),
 		}
 		if next == *old {
 			continue
@@ -191,6 +194,7 @@ func (n *Node) publish() (requests int) {
 		if next.Leader != old.Leader || next.Term != old.Term {
 			s := r.Status()
 			next.IsLearner = slices.Contains(s.Configuration.Learners, s.ID)
+			next.Decides, next.Elects = quorums(&s.Configuration)
 			if next.Leader != 0 {
 				next.LeaderChanges++
 			}
@@ -201,24 +205,28 @@ func (n *Node) publish() (requests int) {
 }
 
 // openShard restores a shard's replica from engine and log.
-func (n *Node) openShard(id shard.ID, name string) error {
+func (n *Node) openShard(founded foundedShard) error {
+	id, name := founded.id, founded.keyspace
 	s, err := store.Open(n.engine, id, store.Options{MVCC: mvcc.Options{Cache: n.cache}})
 	if err != nil {
 		return fmt.Errorf("open shard %d: %w", id, err)
 	}
-	engine, _ := n.cfg.engine()
 	machine, err := n.restore(id, s)
 	if err != nil {
 		return fmt.Errorf("restore shard %d: %w", id, err)
 	}
 	waiters := shard.NewWaiters()
-	replica, err := n.host.Add(id, shard.ReplicaConfig{Engine: engine, Machine: machine, Store: s, Waiters: waiters})
+	replica, err := n.host.Add(id, shard.ReplicaConfig{Engine: n.engineOf(id), Machine: machine, Store: s, Waiters: waiters})
 	if err != nil {
 		return err
 	}
 	n.router.AddShard(id, waiters, machine.Applied)
 	k := &Keyspace{n: n, name: name, shard: id, store: s, waiters: waiters, replica: replica}
-	k.status.Store(&KeyspaceStatus{InDoubt: replica.InDoubt()})
+	configuration := &machine.Log.Configuration
+	status := KeyspaceStatus{InDoubt: replica.InDoubt(), Engine: n.identity.Shards[id].Engine}
+	status.Decides, status.Elects = quorums(configuration)
+	k.status.Store(&status)
 	n.keyspaces[name] = k
+	n.logFounding(founded, configuration)
 	return nil
 }

@@ -107,8 +107,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 		if err := n.adopt(known); err != nil {
 			return err
 		}
-	} else {
-		n.identity = n.newIdentity()
+	} else if n.identity, err = n.newIdentity(); err != nil {
+		return err
 	}
 	if n.peers, err = openPeerBook(n.dir); err != nil {
 		return err
@@ -165,11 +165,8 @@ func (n *Node) openState() error {
 		Limits: shard.Limits{LagEntries: n.cfg.LagEntries},
 	}, ports)
 	n.router.SetHost(n.host)
-	for _, s := range []struct {
-		id   shard.ID
-		name string
-	}{{SystemShard, SystemKeyspace}, {DefaultShard, DefaultKeyspace}} {
-		if err := n.openShard(s.id, s.name); err != nil {
+	for _, s := range foundedShards {
+		if err := n.openShard(s); err != nil {
 			return err
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quorate/quorate/consensus"
-	"github.com/quorate/quorate/consensus/raft"
 	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/store"
 )
@@ -35,7 +33,7 @@ func newCluster(t testing.TB, n int) *cluster {
 	for i := range n {
 		c.cfgs = append(c.cfgs, Config{
 			Name: members[i].Name, DataDir: t.TempDir(), InitialCluster: members, Token: t.Name(),
-			ListenPeer: []string{members[i].PeerURLs[0][len("http://"):]}, Engine: "raft", Engines: []consensus.Engine{raft.Engine},
+			ListenPeer: []string{members[i].PeerURLs[0][len("http://"):]}, Engines: testEngines, Flexible: testFlexible,
 			FS: env.OSFS(), Network: env.TCP(), Clock: env.SystemClock(), Seed: env.Seed(),
 		})
 	}

@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/shard"
@@ -16,8 +15,7 @@ func (n *Node) restore(id shard.ID, s *store.Store) (consensus.Config, error) {
 	if err != nil {
 		return consensus.Config{}, err
 	}
-	engine, _ := n.cfg.engine()
-	c, mend, err := shard.Restore(id, engine, s.Applied(), state, n.firstConfiguration())
+	c, mend, err := shard.Restore(id, n.engineOf(id), s.Applied(), state, n.firstConfiguration(id))
 	if err != nil {
 		return consensus.Config{}, fmt.Errorf("%s: %w", n.cfg.DataDir, err)
 	}
@@ -35,15 +33,4 @@ func (n *Node) restore(id shard.ID, s *store.Store) (consensus.Config, error) {
 	}
 	c.Rand = rand.New(rand.NewPCG(n.cfg.Seed, uint64(id)))
 	return c, nil
-}
-
-// firstConfiguration is what every shard began with: one voter on each first
-// member, in its first incarnation.
-func (n *Node) firstConfiguration() consensus.Configuration {
-	var c consensus.Configuration
-	for _, node := range n.identity.Voters {
-		c.Voters = append(c.Voters, shard.ReplicaOf(node, 1))
-	}
-	slices.Sort(c.Voters)
-	return c
 }

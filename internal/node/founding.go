@@ -1,0 +1,188 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+)
+
+// foundedShard is a shard that every node begins with.
+type foundedShard struct {
+	id       shard.ID
+	keyspace string
+}
+
+// foundedShards in the order in which they are opened: what opens the default keyspace may
+// look into the system keyspace.
+var foundedShards = []foundedShard{{SystemShard, SystemKeyspace}, {DefaultShard, DefaultKeyspace}}
+
+// shardRecord is how a shard was founded. It holds for as long as the shard lives: its log
+// speaks its engine's language, and its write quorum changes only as its members do.
+type shardRecord struct {
+	Engine string `json:"engine"`
+	// WriteQuorum is the first configuration's: how many voters decide; zero: a majority.
+	WriteQuorum int `json:"write_quorum"`
+}
+
+// String is a record as an operator would ask for it.
+func (r shardRecord) String() string {
+	if r.WriteQuorum == 0 {
+		return "engine " + r.Engine
+	}
+	return fmt.Sprintf("engine %s with write quorum %d", r.Engine, r.WriteQuorum)
+}
+
+// ErrEngine is returned by Start, wrapped with what to do, for a data directory whose
+// shards run on another engine or write quorum than was asked for, or on an engine that
+// this program lacks.
+var ErrEngine = errors.New("consensus engine does not fit")
+
+// found is how this configuration founds its shards. Of --write-quorum the system shard
+// gets nothing: it is written once in a while, and would only be elected with more members.
+func (c *Config) found() (map[shard.ID]shardRecord, error) {
+	engine, voters := c.Engine, len(c.InitialCluster)
+	if engine == "" {
+		engine = c.Engines[0].Name
+	}
+	if err := CheckWriteQuorum(c.WriteQuorum, voters, engine, c.Flexible); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return map[shard.ID]shardRecord{
+		SystemShard:  {Engine: engine},
+		DefaultShard: {Engine: engine, WriteQuorum: recordedQuorum(c.WriteQuorum, voters)},
+	}, nil
+}
+
+// recordedQuorum writes a majority as zero, so that members who said it and members who
+// left it out begin with the same configuration.
+func recordedQuorum(write, voters int) int {
+	if write == voters/2+1 {
+		return 0
+	}
+	return write
+}
+
+// CheckWriteQuorum reports why a shard of so many voters cannot begin with a write quorum
+// on an engine; flexible names the engines that know one. Zero asks for a majority.
+func CheckWriteQuorum(write, voters int, engine string, flexible []string) error {
+	majority := voters/2 + 1
+	switch {
+	case write == 0:
+		return nil
+	case !slices.Contains(flexible, engine):
+		return fmt.Errorf("--write-quorum is %d, but engine %s always decides with a majority: leave it out, or found the cluster with --engine %s",
+			write, engine, either(flexible))
+	case majority < 2:
+		return fmt.Errorf("--write-quorum is %d, but there is only one member to decide: leave it out", write)
+	case write < 2:
+		return fmt.Errorf("--write-quorum is %d: a decision would be on one disk, and lost with it: use 2 or more", write)
+	case write > majority:
+		return fmt.Errorf("--write-quorum is %d: of %d members %d are a majority, and more never have to decide: use 2 to %d",
+			write, voters, majority, majority)
+	}
+	return nil
+}
+
+// QuorumWarning says what a write quorum below a majority costs; it is empty for others.
+func QuorumWarning(write, voters int) string {
+	if write == 0 || write > voters/2 {
+		return ""
+	}
+	what := fmt.Sprintf("%d lost disks or dead nodes are survived", write-1)
+	if write == 2 {
+		what = "one lost disk or dead node is survived"
+	}
+	return fmt.Sprintf("with write quorum %d of %d members only %s, for data and for elections alike: %d must agree to decide, %d to elect",
+		write, voters, what, write, voters+1-write)
+}
+
+// quorums are how many of a configuration's voters decide, and how many elect.
+func quorums(c *consensus.Configuration) (decide, elect int) {
+	n := len(c.Voters)
+	decide, elect = n/2+1, n/2+1
+	if c.WriteQuorum != 0 {
+		decide, elect = c.WriteQuorum, max(elect, n+1-c.WriteQuorum)
+	}
+	return decide, elect
+}
+
+// checkRecord holds what a directory's shards were founded with against this program and
+// what was asked for; what was left out asks for what is recorded.
+func (n *Node) checkRecord(known *identity) error {
+	for _, s := range foundedShards {
+		if r := known.Shards[s.id]; !n.cfg.has(r.Engine) {
+			return fmt.Errorf("%s: %w: its %s keyspace runs on engine %q, and this program has %s: start a program that has it, or choose another --data-dir",
+				n.cfg.DataDir, ErrEngine, s.keyspace, r.Engine, strings.Join(n.cfg.engineNames(), ", "))
+		}
+	}
+	r, voters := known.Shards[DefaultShard], len(known.Voters)
+	if n.cfg.Engine != "" && n.cfg.Engine != r.Engine {
+		return fmt.Errorf("%s: %w: its %s keyspace runs on engine %q for as long as it lives, --engine says %q: leave --engine out, or choose another --data-dir",
+			n.cfg.DataDir, ErrEngine, DefaultKeyspace, r.Engine, n.cfg.Engine)
+	}
+	if n.cfg.WriteQuorum == 0 {
+		return nil
+	}
+	if err := CheckWriteQuorum(n.cfg.WriteQuorum, voters, r.Engine, n.cfg.Flexible); err != nil {
+		return fmt.Errorf("%s: %w: %w", n.cfg.DataDir, ErrEngine, err)
+	}
+	if recordedQuorum(n.cfg.WriteQuorum, voters) != r.WriteQuorum {
+		decide, _ := quorums(&consensus.Configuration{Membership: consensus.Membership{
+			Voters: make([]consensus.ReplicaID, voters), WriteQuorum: r.WriteQuorum,
+		}})
+		return fmt.Errorf("%s: %w: its %s keyspace was founded with write quorum %d, --write-quorum says %d: leave it out, because to change it is a reconfiguration of the group and not a flag",
+			n.cfg.DataDir, ErrEngine, DefaultKeyspace, decide, n.cfg.WriteQuorum)
+	}
+	return nil
+}
+
+// has reports whether this program has an engine.
+func (c *Config) has(engine string) bool { return slices.Contains(c.engineNames(), engine) }
+
+func (c *Config) engineNames() []string {
+	names := make([]string, len(c.Engines))
+	for i, e := range c.Engines {
+		names[i] = e.Name
+	}
+	return names
+}
+
+// engineOf is the engine that a shard was founded with; Start has checked that it is there.
+func (n *Node) engineOf(id shard.ID) consensus.Engine {
+	return n.cfg.Engines[slices.Index(n.cfg.engineNames(), n.identity.Shards[id].Engine)]
+}
+
+// firstConfiguration is what a shard began with: one voter on each first member, in its
+// first incarnation.
+func (n *Node) firstConfiguration(id shard.ID) consensus.Configuration {
+	var c consensus.Configuration
+	for _, node := range n.identity.Voters {
+		c.Voters = append(c.Voters, shard.ReplicaOf(node, 1))
+	}
+	slices.Sort(c.Voters)
+	c.WriteQuorum = n.identity.Shards[id].WriteQuorum
+	return c
+}
+
+// logFounding says what a shard runs on, and what its write quorum costs.
+func (n *Node) logFounding(s foundedShard, c *consensus.Configuration) {
+	decide, elect := quorums(c)
+	n.cfg.Logger.Info("opened a shard", "shard", s.id, "keyspace", s.keyspace, "engine", n.identity.Shards[s.id].Engine,
+		"voters", len(c.Voters), "write-quorum", decide, "election-quorum", elect)
+	if warning := QuorumWarning(c.WriteQuorum, len(c.Voters)); warning != "" {
+		n.cfg.Logger.Warn("keyspace "+s.keyspace+": "+warning, "shard", s.id)
+	}
+}
+
+// either writes "a", "a or b" or "a, b or c".
+func either(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
