@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/quorate/quorate/internal/node"
 )
 
 // parseCluster reads NAME=URL,NAME=URL. A name with several URLs is one member, as in
@@ -48,7 +51,7 @@ func checkBootstrap(c *Config) error {
 	if c.Bootstrap.Existing && len(c.Bootstrap.Cluster) == 1 {
 		return fmt.Errorf("--initial-cluster-state existing joins a running cluster, but --initial-cluster lists only this member: add the others, or use new")
 	}
-	return nil
+	return node.CheckWriteQuorum(c.WriteQuorum, len(c.Bootstrap.Cluster), cmp.Or(c.Engine, defaultEngine()), flexibleEngines())
 }
 
 // checkClusterURLs reports a URL that is there twice.

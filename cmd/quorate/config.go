@@ -41,8 +41,11 @@ type Config struct {
 	Clients    Clients
 	// Pprof serves Go's profiles under /debug/pprof/.
 	Pprof bool
-	// Engine names the consensus engine of shards that this node creates.
-	Engine string
+	// Engine names the consensus engine of shards that this node founds, and WriteQuorum how
+	// many members decide in them. Empty and zero take what the data directory has
+	// recorded, or the default engine and a majority.
+	Engine      string
+	WriteQuorum int
 }
 
 // Bootstrap is what founds a cluster, or lets a member join one. It counts only until

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/node"
 )
 
 const (
@@ -47,27 +48,30 @@ Kill a node to see what the others do: dev says so and starts it again after 5 s
 each time it dies before it is ready. All nodes end with dev, however dev ends.
 
 The data is in a temporary folder, named at the start and removed at the end, unless
---data-dir names one to keep. QUORATE_ and ETCD_ variables do not count here.`,
+--data-dir names one to keep. QUORATE_ and ETCD_ variables do not count here.
+
+` + enginesText(),
 		Example: `  quorate dev
   quorate dev --nodes 5 --port 4000
+  quorate dev --engine paxos --nodes 5 --write-quorum 2
   quorate dev --data-dir ./quorate-dev      keeps the data for the next time
   quorate dev -o json                       pids and endpoints for scripts`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := newDevCluster(flags)
+			d, err := newDevCluster(flags, cmd.Flags().Changed)
 			if err != nil {
 				return err
 			}
 			return d.run(cmd.Context(), p)
 		},
 	}
-	for _, spec := range []flagSpec{
+	for _, spec := range append([]flagSpec{
 		{name: "nodes", kind: natural, preset: "3", note: "number of nodes"},
 		{name: "port", kind: natural, preset: "2379", note: "client port of the first node"},
 		{name: "data-dir", note: "folder to keep the data in (default a temporary one)"},
-		{name: "engine", preset: engines[0].Name, choices: engineNames(), note: "consensus engine"},
-	} {
+	}, engineFlags()...) {
 		flags[spec.name] = addDevFlag(cmd.Flags(), &spec)
+		spec.complete(cmd)
 	}
 	flags["output"] = addOutputFlag(cmd)
 	return cmd
@@ -86,8 +90,10 @@ type devCluster struct {
 	dataDir string
 	// temporary is true if dataDir is ours to remove.
 	temporary bool
-	engine    string
-	json      bool
+	engine    string // empty: what the folder was made with, or the default
+	// writeQuorum is how many nodes decide; zero: as engine.
+	writeQuorum int
+	json        bool
 }
 
 // devNode is one node of it.
@@ -100,17 +106,20 @@ type devNode struct {
 	Log       string `json:"log"`
 }
 
-func newDevCluster(flags map[string]*flagValue) (*devCluster, error) {
+func newDevCluster(flags map[string]*flagValue, given func(flag string) bool) (*devCluster, error) {
 	number := func(name string) int {
 		n, _ := strconv.ParseInt(flags[name].text, 0, 64) // checked when it was set
 		return int(n)
 	}
 	count := number("nodes")
 	d := &devCluster{
-		port:    number("port"),
-		dataDir: flags["data-dir"].text,
-		engine:  flags["engine"].text,
-		json:    flags["output"].text == formatJSON,
+		port:        number("port"),
+		dataDir:     flags["data-dir"].text,
+		writeQuorum: number(flagWriteQuorum),
+		json:        flags["output"].text == formatJSON,
+	}
+	if given(flagEngine) {
+		d.engine = flags[flagEngine].text
 	}
 	if count < 1 || count > devNodesMax {
 		return nil, fmt.Errorf("--nodes is %d: it must be between 1 and %d", count, devNodesMax)
@@ -203,7 +212,7 @@ func (d *devCluster) arguments(n *devNode) []string {
 	for i, m := range d.nodes {
 		members[i] = m.Name + "=" + m.PeerURL
 	}
-	return []string{
+	arguments := []string{
 		"serve",
 		"--name", n.Name,
 		"--data-dir", n.DataDir,
@@ -218,6 +227,10 @@ func (d *devCluster) arguments(n *devNode) []string {
 		"--shutdown-timeout", devShutdownTimeout.String(),
 		"--" + flagSupervised,
 	}
+	if d.writeQuorum != 0 {
+		arguments = append(arguments, "--"+flagWriteQuorum, strconv.Itoa(d.writeQuorum))
+	}
+	return arguments
 }
 
 func (d *devCluster) endpoints() string {
@@ -236,6 +249,8 @@ func (d *devCluster) announce(p *process, took time.Duration) {
 			"endpoints": strings.Split(d.endpoints(), ","),
 			"data_dir":  d.dataDir,
 			"engine":    d.engine,
+			// As --write-quorum says it: 0 is a majority.
+			"write_quorum": d.writeQuorum,
 		})
 		return
 	}
@@ -244,7 +259,11 @@ func (d *devCluster) announce(p *process, took time.Duration) {
 	for _, n := range d.nodes {
 		fmt.Fprintf(&b, "  %-6s pid %-7d clients %-22s log %s\n", n.Name, n.PID, n.ClientURL, n.Log)
 	}
-	fmt.Fprintf(&b, "\nThe data is in %s", d.dataDir)
+	fmt.Fprintf(&b, "\nThe engine is %s", d.engine)
+	if warning := node.QuorumWarning(d.writeQuorum, len(d.nodes)); warning != "" {
+		b.WriteString("; " + warning)
+	}
+	fmt.Fprintf(&b, ".\nThe data is in %s", d.dataDir)
 	if d.temporary {
 		b.WriteString(" and goes when dev ends; --data-dir keeps it")
 	}

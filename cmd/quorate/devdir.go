@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/quorate/quorate/internal/node"
 )
 
 // devFile in a dev folder says what made it: members keep their addresses for ever, so
@@ -17,6 +20,17 @@ type devLayout struct {
 	Nodes  int    `json:"nodes"`
 	Port   int    `json:"port"`
 	Engine string `json:"engine"`
+	// WriteQuorum is missing where a majority decides.
+	WriteQuorum int `json:"write_quorum,omitempty"`
+}
+
+// String is the command line that fits the layout.
+func (l devLayout) String() string {
+	s := fmt.Sprintf("--nodes %d --port %d --engine %s", l.Nodes, l.Port, l.Engine)
+	if l.WriteQuorum != 0 {
+		s += fmt.Sprintf(" --%s %d", flagWriteQuorum, l.WriteQuorum)
+	}
+	return s
 }
 
 // prepareDir makes the data folder, or checks that it fits.
@@ -28,7 +42,7 @@ func (d *devCluster) prepareDir() error {
 		}
 		d.dataDir, d.temporary = dir, true
 		d.nodePaths()
-		return nil
+		return d.chooseEngine()
 	}
 	dir, err := filepath.Abs(d.dataDir)
 	if err != nil {
@@ -44,7 +58,6 @@ func (d *devCluster) prepareDir() error {
 
 // claimDir writes the layout into a new folder, and compares it in an old one.
 func (d *devCluster) claimDir() error {
-	want := devLayout{Nodes: len(d.nodes), Port: d.port, Engine: d.engine}
 	path := filepath.Join(d.dataDir, devFile)
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -55,7 +68,10 @@ func (d *devCluster) claimDir() error {
 		if len(entries) > 0 {
 			return fmt.Errorf("--data-dir %s has files that dev did not make: choose another folder", d.dataDir)
 		}
-		raw, err := json.Marshal(want)
+		if err := d.chooseEngine(); err != nil {
+			return err
+		}
+		raw, err := json.Marshal(d.layout())
 		if err != nil {
 			return err
 		}
@@ -71,9 +87,24 @@ func (d *devCluster) claimDir() error {
 	if err := json.Unmarshal(raw, &have); err != nil {
 		return fmt.Errorf("%s is damaged: choose another --data-dir, or remove this one if its data may go", path)
 	}
-	if have != want {
-		return fmt.Errorf("--data-dir %s was made with --nodes %d --port %d --engine %s: use the same, or another folder",
-			d.dataDir, have.Nodes, have.Port, have.Engine)
+	if d.engine == "" { // left out: as it was
+		d.engine = have.Engine
+	}
+	if d.writeQuorum == 0 {
+		d.writeQuorum = have.WriteQuorum
+	}
+	if have != d.layout() {
+		return fmt.Errorf("--data-dir %s was made with %v: use the same, or another folder", d.dataDir, have)
 	}
 	return nil
+}
+
+func (d *devCluster) layout() devLayout {
+	return devLayout{Nodes: len(d.nodes), Port: d.port, Engine: d.engine, WriteQuorum: d.writeQuorum}
+}
+
+// chooseEngine says what a new cluster runs on, before anything is written.
+func (d *devCluster) chooseEngine() error {
+	d.engine = cmp.Or(d.engine, defaultEngine())
+	return node.CheckWriteQuorum(d.writeQuorum, len(d.nodes), d.engine, flexibleEngines())
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // status is what becomes of a flag (Q2).
@@ -27,6 +29,9 @@ type flagSpec struct {
 	status status
 	// choices lists the accepted values of a flag that names one of several.
 	choices []string
+	// hints are the choices as a shell shows them, each with a tab and an explanation; nil:
+	// the choices alone.
+	hints []string
 	// note is the help text of a served flag, the reason why an ignored one does not
 	// matter (may be empty), or what a refused one would have to do.
 	note string
@@ -106,6 +111,17 @@ func (f *flagSpec) asksForDefault(s string) bool {
 		return a == b
 	}
 	return s == "" && f.preset == "*" // etcd reads an empty list as "all"
+}
+
+// complete lets the shell offer a flag's choices.
+func (f *flagSpec) complete(cmd *cobra.Command) {
+	hints := f.choices
+	if f.hints != nil {
+		hints = f.hints
+	}
+	if len(hints) > 0 {
+		_ = cmd.RegisterFlagCompletionFunc(f.name, cobra.FixedCompletions(hints, cobra.ShellCompDirectiveNoFileComp))
+	}
 }
 
 // either writes "a or b" or "one of a, b, c".

@@ -45,8 +45,7 @@ const (
 )
 
 // ownFlags are not etcd's.
-var ownFlags = []flagSpec{
-	{name: "engine", preset: engines[0].Name, choices: engineNames(), note: "consensus engine of new shards"},
+var ownFlags = append(engineFlags(), []flagSpec{
 	{name: "shutdown-timeout", kind: duration, preset: "10s", note: "longest time between SIGTERM and the end"},
 	{name: flagSupervised, kind: boolean, preset: "false", note: "print \"ready\" when it is, and stop when standard input ends"},
-}
+}...)

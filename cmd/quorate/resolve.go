@@ -69,7 +69,10 @@ func resolveIdentity(s *settings, c *Config) error {
 	case len(c.Name) > nameBytesMax:
 		return fmt.Errorf("%s is longer than %d bytes: use a shorter name", s.where("name"), nameBytesMax)
 	}
-	c.Engine = s.text("engine")
+	if s.given(flagEngine) { // the default must not contradict what a directory has recorded
+		c.Engine = s.text(flagEngine)
+	}
+	c.WriteQuorum = int(s.integer(flagWriteQuorum))
 	c.Pprof = s.boolean("enable-pprof")
 	c.WALDir = s.text("wal-dir")
 	c.DataDir = s.text("data-dir")

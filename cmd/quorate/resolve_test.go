@@ -57,7 +57,7 @@ func TestDefaultsAreEtcds(t *testing.T) {
 		},
 		Heartbeat: 100 * time.Millisecond,
 		Election:  time.Second,
-		Engine:    "raft",
+		Engine:    "", // what is recorded, or raft: TestEngineIsAskedForOnlyIfNamed
 	}
 	if diff := cmp.Diff(want, c.Node); diff != "" {
 		t.Error(diff)
@@ -94,7 +94,9 @@ func TestBadInput(t *testing.T) {
 		{"--auto-compaction-mode hourly", `"hourly" is not periodic or revision`},
 		{"--initial-cluster-state old", `"old" is not new or existing`},
 		{"--initial-cluster-token=", "any text that differs"},
-		{"--engine paxos", `"paxos" is not raft`},
+		{"--engine zab", `"zab" is not one of raft, paxos, etcdraft`},
+		{"--write-quorum half", `--write-quorum: "half" is not a whole number`},
+		{"--write-quorum -1", `--write-quorum: "-1" is not a whole number`},
 		{"--log-format xml", `"xml" is not json or console`},
 		{"--log-level loud", "is not one of debug, info"},
 		{"--log-outputs=", "write stderr, stdout or a file"},
@@ -142,7 +144,10 @@ func checkSentence(t *testing.T, input, sentence, want string) {
 // Goal: a wrong --initial-cluster says what does not fit. Method: one node's flags with
 // one mistake each.
 func TestBootstrapMistakes(t *testing.T) {
-	const own = "--name a --initial-advertise-peer-urls http://10.0.0.1:2380 --initial-cluster "
+	const (
+		own  = "--name a --initial-advertise-peer-urls http://10.0.0.1:2380 --initial-cluster "
+		five = "a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380,d=http://10.0.0.4:2380,e=http://10.0.0.5:2380"
+	)
 	for _, c := range []struct{ args, want string }{
 		{own + "b=http://10.0.0.2:2380,c=http://10.0.0.3:2380", `lists b, c but not this member: correct --name "a" or add a=http://10.0.0.1:2380`},
 		{own + "a=http://10.0.0.9:2380,b=http://10.0.0.2:2380", "says a=http://10.0.0.9:2380, but --initial-advertise-peer-urls is http://10.0.0.1:2380"},
@@ -150,6 +155,11 @@ func TestBootstrapMistakes(t *testing.T) {
 		{own + "a=http://10.0.0.1:2380,a=http://10.0.0.1:2380", "lists a=http://10.0.0.1:2380 twice"},
 		{own + "a=http://10.0.0.1:2380,a=http://10.0.0.2:2380", "give each member a name of its own"},
 		{own + "a=http://10.0.0.1:2380 --initial-cluster-state existing", "lists only this member"},
+		{own + five + " --engine paxos --write-quorum 1", "--write-quorum is 1: a decision would be on one disk, and lost with it: use 2 or more"},
+		{own + five + " --engine paxos --write-quorum 4", "of 5 members 3 are a majority, and more never have to decide: use 2 to 3"},
+		{own + five + " --engine etcdraft --write-quorum 2", "engine etcdraft always decides with a majority"},
+		{own + five + " --write-quorum 2", "engine raft always decides with a majority: leave it out, or found the cluster with --engine paxos"},
+		{"--engine paxos --write-quorum 2", "only one member"},
 		{"--name a --initial-advertise-peer-urls http://10.0.0.1:2380,http://10.0.0.1:2390 --initial-cluster a=http://10.0.0.1:2380", "add a=http://10.0.0.1:2390 to it"},
 	} {
 		cfg, _, err := configureFrom(t, nil, strings.Fields(c.args)...)
@@ -173,6 +183,8 @@ func TestBootstrapForms(t *testing.T) {
 		"--name a --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster a=http://localhost:2380",
 		"--name a --initial-advertise-peer-urls http://h:1,http://h:2 --initial-cluster a=http://h:2,b=http://g:1,a=http://h:1",
 		"--name a --initial-cluster a=http://localhost:2380,b=http://10.0.0.2:2380 --initial-cluster-state existing",
+		"--name a --initial-cluster a=http://localhost:2380,b=http://10.0.0.2:2380 --engine paxos --write-quorum 2",
+		"--engine raft --write-quorum 0",
 		"--listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://DB1.example:2379",
 		"--listen-peer-urls http://[::]:2380",
 		"--listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://0.0.0.0:2379",
@@ -183,6 +195,29 @@ func TestBootstrapForms(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+// Goal: a default is no wish: it must not contradict what a directory has recorded, and an
+// engine that was named must. Method: each way to name one, and none.
+func TestEngineIsAskedForOnlyIfNamed(t *testing.T) {
+	file := writeFile(t, "engine: paxos\nwrite-quorum: 2\n")
+	for _, c := range []struct {
+		environ, args string
+		engine        string
+		write         int
+	}{
+		{"", "", "", 0},
+		{"", "--engine raft", "raft", 0},
+		{"", "--engine=paxos --write-quorum=2", "paxos", 2},
+		{"QUORATE_ENGINE=etcdraft", "", "etcdraft", 0},
+		{"QUORATE_ENGINE=etcdraft", "--engine raft", "raft", 0},
+		{"", "--config-file " + file, "paxos", 2},
+	} {
+		cfg, _, err := configureFrom(t, strings.Fields(c.environ), strings.Fields(c.args)...)
+		if err != nil || cfg.Node.Engine != c.engine || cfg.Node.WriteQuorum != c.write {
+			t.Errorf("%s %s: %+v, %v", c.environ, c.args, cfg, err)
 		}
 	}
 }

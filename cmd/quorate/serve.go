@@ -26,6 +26,8 @@ Every flag of etcd 3.7 is known, with one dash or two; 'quorate help etcd-flags'
 becomes of each. Every flag X-Y has the variables QUORATE_X_Y and ETCD_X_Y. A flag wins over
 QUORATE_, QUORATE_ wins over ETCD_; with --config-file only the file counts.
 
+` + enginesText() + `
+
 SIGTERM and Ctrl-C hand the leadership over, let running requests end, and stop; a second
 one ends the process at once. SIGHUP reopens log files.
 
@@ -49,10 +51,8 @@ Exit codes: 0 stopped on request, 1 failed, 2 unreadable command line, 128+n end
 		},
 	}
 	addFlags(cmd.Flags(), table)
-	for name, spec := range table {
-		if len(spec.choices) > 0 {
-			_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(spec.choices, cobra.ShellCompDirectiveNoFileComp))
-		}
+	for _, spec := range table {
+		spec.complete(cmd)
 	}
 	return cmd
 }
@@ -177,7 +177,7 @@ func logBanner(log *slog.Logger, c *Config) {
 	b := readBuild()
 	log.Info("starting a quorate node",
 		"version", b.Version, "etcd-version", b.EtcdVersion, "commit", b.Commit, "go-version", b.GoVersion,
-		"name", c.Name, "data-dir", c.DataDir, "engine", c.Engine,
+		"name", c.Name, "data-dir", c.DataDir,
 		"listen-client-urls", c.ListenClientURLs, "advertise-client-urls", c.AdvertiseClientURLs,
 		"listen-peer-urls", c.ListenPeerURLs, "initial-advertise-peer-urls", c.AdvertisePeerURLs,
 		"heartbeat-interval", c.Heartbeat, "election-timeout", c.Election)

@@ -24,6 +24,8 @@ type build struct {
 	Modified    bool   `json:"modified"`
 	GoVersion   string `json:"go_version"`
 	Platform    string `json:"platform"`
+	// Engines are the values of --engine, the default first.
+	Engines []string `json:"engines"`
 }
 
 func readBuild() build {
@@ -33,6 +35,7 @@ func readBuild() build {
 		Commit:      "unknown",
 		GoVersion:   runtime.Version(),
 		Platform:    runtime.GOOS + "/" + runtime.GOARCH,
+		Engines:     engineNames(),
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -74,8 +77,8 @@ func newVersion(p *process) *cobra.Command {
 			if b.Modified {
 				commit += " (modified)"
 			}
-			_, err := fmt.Fprintf(p.stdout, "quorate  %s\netcd API %s\ncommit   %s\ngo       %s %s\n",
-				b.Version, b.EtcdVersion, commit, strings.TrimPrefix(b.GoVersion, "go"), b.Platform)
+			_, err := fmt.Fprintf(p.stdout, "quorate  %s\netcd API %s\ncommit   %s\nengines  %s\ngo       %s %s\n",
+				b.Version, b.EtcdVersion, commit, strings.Join(b.Engines, ", "), strings.TrimPrefix(b.GoVersion, "go"), b.Platform)
 			return err
 		},
 	}

@@ -108,7 +108,7 @@ func nodeConfig(c *Config, clock env.Clock, log *slog.Logger) node.Config {
 		Name: c.Name, DataDir: c.DataDir, WALDir: c.WALDir,
 		InitialCluster: cluster, Token: c.Bootstrap.Token, JoinExisting: c.Bootstrap.Existing,
 		ListenPeer: addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs,
-		Engine: c.Engine, Engines: engines,
+		Engine: c.Engine, Engines: engines(), WriteQuorum: c.WriteQuorum, Flexible: flexibleEngines(),
 		QuotaBytes: quota, Compaction: node.Compaction(c.Compaction),
 		Heartbeat: c.Heartbeat, Election: c.Election,
 		LagEntries:   int(c.SnapshotCount),
@@ -252,6 +252,7 @@ func (k keyspaceView) Status() server.KeyspaceStatus {
 	return server.KeyspaceStatus{
 		Keyspace: k.Name(), Shard: uint64(k.Shard()),
 		Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
+		Engine: s.Engine, WriteQuorum: s.Decides, ElectionQuorum: s.Elects,
 		IsLearner: s.IsLearner, Starting: s.Starting, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: s.Pending,
 	}
 }

@@ -52,7 +52,7 @@ var directions = map[string]rule{
 		"internal/router", "internal/shard", "internal/store", "internal/transport", "internal/wal"},
 		"the simulator runs the production objects in place of node, and chooses engines as cmd does"},
 
-	"cmd/quorate": {[]string{"consensus", "consensus/raft", "internal/env", "internal/node", "internal/server", "internal/sim"},
+	"cmd/quorate": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/env", "internal/node", "internal/server", "internal/sim"},
 		"the program wires; it is the only place beside sim where engines are registered by name"},
 	"internal/arch": {nil, "it has only tests"},
 }

@@ -50,7 +50,8 @@ func newFakeKeyspace(t testing.TB, name string, opts mvcc.Options) *fakeKeyspace
 	}
 	k := &fakeKeyspace{store: s, leases: make(map[int64]int64)}
 	k.setStatus(func(s *KeyspaceStatus) {
-		*s = KeyspaceStatus{Keyspace: name, Shard: 2, Leader: fakeMember, Term: fakeTerm}
+		*s = KeyspaceStatus{Keyspace: name, Shard: 2, Leader: fakeMember, Term: fakeTerm,
+			Engine: "paxos", WriteQuorum: 2, ElectionQuorum: 4}
 	})
 	return k
 }

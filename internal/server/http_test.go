@@ -158,6 +158,8 @@ func TestMetricsEndpoint(t *testing.T) {
 		`etcd_server_client_requests_total{client_api_version="unknown",type="unary"} 2`,
 		`etcd_server_client_requests_total{client_api_version="unknown",type="stream"} 1`,
 		`etcd_debugging_mvcc_watcher_total 1`, `etcd_debugging_mvcc_watch_stream_total 1`,
+		`quorate_shard_engine{engine="paxos",keyspace="default",shard="2"} 1`,
+		`quorate_shard_write_quorum{keyspace="default",shard="2"} 2`, `quorate_shard_election_quorum{keyspace="default",shard="2"} 4`,
 		`quorate_shard_commit_index{keyspace="default",shard="2"} 1`, `quorate_build_info{`,
 		`quorate_stage_seconds_bucket{stage="sync",le="2e-06"} 2`, `quorate_stage_seconds_bucket{stage="sync",le="8e-06"} 3`,
 		`quorate_stage_seconds_bucket{stage="sync",le="+Inf"} 7`, `quorate_stage_seconds_sum{stage="sync"} 5e-05`, `process_cpu_seconds_total`, `go_goroutines`,

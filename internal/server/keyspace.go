@@ -89,6 +89,10 @@ type KeyspaceStatus struct {
 	// Keyspace is its name and Shard the id of the shard that holds it.
 	Keyspace string
 	Shard    uint64
+	// Engine is the consensus engine that the shard runs on; of its voters WriteQuorum must
+	// have an entry on disk before it is decided, and ElectionQuorum agree to a leader.
+	Engine                      string
+	WriteQuorum, ElectionQuorum int
 
 	// Leader is the member id of the shard's leader, as far as this node knows; 0 is none.
 	Leader uint64
