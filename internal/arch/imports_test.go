@@ -53,7 +53,9 @@ var directions = map[string]rule{
 		"the simulator runs the production objects in place of node, and chooses engines as cmd does"},
 
 	"cmd/quorate": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/env", "internal/node", "internal/server", "internal/sim"},
-		"the program wires; it is the only place beside sim where engines are registered by name"},
+		"the program wires; of what we serve it is the only place beside sim where engines are registered by name"},
+	"examples/counter": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft"},
+		"an example shows what a program of somebody else's can do, and that one sees no internal package"},
 	"internal/arch": {nil, "it has only tests"},
 }
 

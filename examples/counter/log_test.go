@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/quorate/quorate/consensus"
+)
+
+// appends are what a machine may ask for: a truncation, a hole, and an entry that fills it.
+var appends = []consensus.Append{
+	{Seq: 1, HardState: &consensus.HardState{Epoch: 1, Vote: 2}},
+	{Seq: 2, Entries: []consensus.Entry{
+		{Index: 1, Epoch: 1, Orig: 1, Kind: consensus.EntryBarrier},
+		{Index: 2, Epoch: 1, Orig: 1, Kind: consensus.EntryCommand, Data: command(7, -3)},
+	}},
+	{Seq: 3, HardState: &consensus.HardState{Epoch: 3}, Truncate: 2},
+	{Seq: 4, Entries: []consensus.Entry{{Index: 4, Epoch: 3, Orig: 3, Kind: consensus.EntryCommand, Data: command(8, 4)}}},
+	{Seq: 5, Entries: []consensus.Entry{{Index: 2, Epoch: 3, Orig: 2, Kind: consensus.EntryBarrier}}, Decided: 2},
+}
+
+// writeLog writes the appends, and returns the file's bytes and the length after each line.
+func writeLog(t *testing.T, path string) (text []byte, ends []int) {
+	t.Helper()
+	l := mustOpen(t, path)
+	defer l.file.Close()
+	for k := -1; k < len(appends); k++ {
+		if k >= 0 {
+			if err := l.write(record{Append: appends[k]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		if text, err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, len(text))
+	}
+	return text, ends
+}
+
+func mustOpen(t *testing.T, path string) *logFile {
+	t.Helper()
+	l, err := openLog(path, "owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// same reports whether a log holds what the first n appends leave.
+func same(l *logFile, n int) bool {
+	var want logFile
+	for k := range appends[:n] {
+		want.keep(&appends[k])
+	}
+	return l.hard == want.hard && l.decided == want.decided && len(l.entries) == len(want.entries) &&
+		(len(want.entries) == 0 || reflect.DeepEqual(l.entries, want.entries))
+}
+
+// Goal: what was written is read back: the truncation has taken its entry, the later of two
+// entries counts, and the hole is one.
+func TestReadBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	writeLog(t, path)
+	l := mustOpen(t, path)
+	defer l.file.Close()
+	want := []consensus.Entry{appends[1].Entries[0], appends[4].Entries[0], {}, appends[3].Entries[0]}
+	if l.hard != (consensus.HardState{Epoch: 3}) || l.decided != 2 || !reflect.DeepEqual(l.entries, want) {
+		t.Fatalf("read %+v, want entries %+v", l, want)
+	}
+	l.keep(&appends[2])
+	if !reflect.DeepEqual(l.entries, want[:1]) {
+		t.Fatalf("truncated at 2: %+v", l.entries)
+	}
+}
+
+// Goal: a crash in the middle of a line takes that line and nothing before it, and the log
+// goes on behind. Method: every length of the file, every second one with zeros
+// behind it.
+func TestTornLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	text, ends := writeLog(t, path)
+	for size := range text {
+		whole := 0 // lines
+		for whole < len(ends) && ends[whole] <= size {
+			whole++
+		}
+		torn := append(bytes.Clone(text[:size]), make([]byte, 5*(size%2))...)
+		if err := os.WriteFile(path, torn, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n := max(0, whole-1) // the first line is no append
+		l := mustOpen(t, path)
+		if !same(l, n) {
+			t.Fatalf("cut at %d, %d lines were whole: %+v", size, whole, l)
+		}
+		if err := l.write(record{Append: appends[n]}); err != nil {
+			t.Fatal(err)
+		}
+		l.file.Close()
+		again := mustOpen(t, path)
+		again.file.Close()
+		if !same(again, n+1) {
+			t.Fatalf("cut at %d, then one append: %+v", size, again)
+		}
+	}
+}
+
+// Goal: what was durable and is damaged is an error, and the file stays as it is. Method:
+// each byte of all lines but the last two, whose common newline may be the one.
+func TestDamagedLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	text, ends := writeLog(t, path)
+	for at := range ends[len(ends)-3] {
+		bad := bytes.Clone(text)
+		bad[at] ^= 1 << (at % 8)
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := openLog(path, "owner"); err == nil {
+			t.Fatalf("byte %d damaged: the log opens with %+v", at, l)
+		}
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, bad) {
+			t.Fatalf("byte %d damaged: the file has changed (%v)", at, err)
+		}
+	}
+}
+
+// Goal: a log is not taken for another replica's, group's or engine's.
+func TestForeignLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	writeLog(t, path)
+	if l, err := openLog(path, "other"); err == nil {
+		t.Fatalf("opened: %+v", l)
+	}
+}
+
+// Goal: a message leaves only if it is true (C5).
+func TestFill(t *testing.T) {
+	var l logFile
+	for k := range appends {
+		l.keep(&appends[k])
+	}
+	for _, test := range []struct {
+		name  string
+		epoch consensus.Epoch
+		fill  consensus.Span
+		want  int // entries; -1: dropped
+	}{
+		{"nothing to fill", 1, consensus.Span{}, 0},
+		{"an old entry", 1, consensus.Span{Lo: 1, Hi: 2}, 1},
+		{"two entries", 3, consensus.Span{Lo: 1, Hi: 3}, 2},
+		{"an entry above the message's epoch", 2, consensus.Span{Lo: 1, Hi: 3}, -1},
+		{"a hole", 3, consensus.Span{Lo: 2, Hi: 5}, -1},
+		{"behind the end", 3, consensus.Span{Lo: 4, Hi: 6}, -1},
+	} {
+		msg := consensus.Message{Epoch: test.epoch, Fill: test.fill}
+		ok := l.fill(&msg)
+		if ok != (test.want >= 0) || ok && (len(msg.Entries) != test.want || !msg.Fill.Empty()) {
+			t.Errorf("%s: %v, %+v", test.name, ok, msg)
+		}
+	}
+}
