@@ -47,8 +47,10 @@ type LogState struct {
 	// another epoch: a crash may also take a truncation that was applied past.
 	Released      Index
 	ReleasedEpoch Epoch
-	// Configuration is the one in force at Released.
+	// Configuration is the one in force at Released; or at Configured, an index between that
+	// and Config.Applied, if the driver knows only that one.
 	Configuration Configuration
+	Configured    Index
 	// Entries describes the entries Released+1, Released+2, ... In a sparse log one with
 	// epoch zero is a hole.
 	Entries []EntryInfo

@@ -32,6 +32,7 @@ epoch, commit index, what, and the details.`,
   quorate sim --seed 7 --trace | grep ' s3 '      all that happened in shard 3
   quorate sim --seed 1 --seeds 200                many runs, and what happened in them
   quorate sim --seed 7 --nodes 5 --hours 1        one long run
+  quorate sim --seed 7 --engine mixed             shards of every engine side by side
   quorate sim --seed 7 --fault "crash all"        with one kind of fault only`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -45,6 +46,7 @@ epoch, commit index, what, and the details.`,
 	for _, spec := range []flagSpec{
 		{name: "seed", preset: "1", note: "the first run's seed"},
 		{name: "seeds", kind: natural, preset: "1", note: "number of runs, with consecutive seeds"},
+		{name: "engine", preset: "raft", note: "consensus engine of all shards: " + sim.EngineNames()},
 		{name: "nodes", kind: natural, preset: "0", note: "nodes (default 3 or 5, by seed)"},
 		{name: "shards", kind: natural, preset: "0", note: "shards (default 8)"},
 		{name: "hours", preset: "0", note: "virtual time under faults (default 10 seconds)"},
@@ -91,10 +93,13 @@ func newSimRun(flags map[string]*flagValue) (*simRun, error) {
 		}
 	}
 	s.options = sim.Options{
-		Nodes: number("nodes"), Shards: number("shards"), Only: flags["fault"].text,
+		Engine: flags["engine"].text,
+		Nodes:  number("nodes"), Shards: number("shards"), Only: flags["fault"].text,
 		Duration: time.Duration(hours * float64(time.Hour)),
 	}
 	switch {
+	case !sim.KnowsEngine(s.options.Engine):
+		return nil, usagef("--engine: there is no %q; there are: %s", s.options.Engine, sim.EngineNames())
 	case s.options.Nodes > 9 || s.options.Nodes == 1 || s.options.Nodes == 2:
 		return nil, usagef("--nodes is %d: it must be between 3 and 9", s.options.Nodes)
 	case s.options.Shards > 1000:

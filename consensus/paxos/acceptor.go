@@ -15,7 +15,7 @@ func (m *Machine) decide(i consensus.Index) {
 	s := m.log.at(i)
 	if s.orig >= m.fence {
 		m.fence = s.orig
-		if s.kind == consensus.EntryMembership {
+		if s.kind == consensus.EntryMembership && i > m.configured {
 			m.adopt(i)
 		}
 	}

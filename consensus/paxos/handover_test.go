@@ -163,6 +163,23 @@ func TestChangeKnownFromState(t *testing.T) {
 	if len(es) != 2 || es[0].from != 9 || es[1].from != 13 || !slices.Equal(es[0].quorum.Voters, joint.Outgoing) {
 		t.Errorf("slots from 9 on are governed by %v, the change was at 5 and the window is %d", es, w.window)
 	}
+	// The same, from a log that begins before the change, with a state that is behind it.
+	c.Log.Configured, c.Applied = 8, 8
+	c.Log.Released, c.Log.ReleasedEpoch = 4, 1
+	for i := consensus.Index(5); i <= 8; i++ {
+		e := consensus.EntryInfo{Epoch: 2, Orig: 2, Kind: consensus.EntryBarrier}
+		if i == joint.Begun {
+			e.Kind, e.Data = consensus.EntryMembership, consensus.AppendConfiguration(nil, &joint)
+		}
+		c.Log.Entries = append(c.Log.Entries, e)
+	}
+	if m, err = New(c, w.window); err != nil {
+		t.Fatal(err)
+	}
+	es = m.electorates()
+	if len(es) != 2 || es[0].from != 9 || es[1].from != 13 || !slices.Equal(es[0].quorum.Voters, joint.Outgoing) {
+		t.Errorf("slots from 9 on are governed by %v, the change was at 5 and the window is %d", es, w.window)
+	}
 	for _, begun := range []consensus.Index{0, 9} {
 		c.Log.Configuration.Begun = begun
 		if _, err := New(c, w.window); err == nil {

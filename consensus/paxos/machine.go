@@ -48,6 +48,8 @@ type Machine struct {
 	// confs are the configurations of the decided prefix that may govern a slot above
 	// commit (P7). Invariant: never empty, ascending by index.
 	confs []configurationAt
+	// configured is up to where the changes of membership are in the first of confs.
+	configured consensus.Index
 	// peers are all replicas of confs and this one, ordered by id.
 	peers []peer
 
@@ -146,7 +148,8 @@ func New(c consensus.Config, window int) (*Machine, error) {
 		log:  slots{released: c.Log.Released, releasedFence: c.Log.ReleasedEpoch},
 	}
 	m.commit, m.fence = c.Log.Released, c.Log.ReleasedEpoch
-	m.confs = append(m.confs, since(c.Log.Released, &c.Log.Configuration))
+	m.configured = max(c.Log.Released, c.Log.Configured)
+	m.confs = append(m.confs, since(m.configured, &c.Log.Configuration))
 	if err := m.restoreLog(c.Log.Entries); err != nil {
 		return nil, err
 	}
@@ -226,6 +229,8 @@ func checkConfig(c *consensus.Config) error {
 		return bad("ReadRounds", c.ReadRounds)
 	case c.Applied < c.Log.Released:
 		return bad("Applied", c.Applied)
+	case c.Log.Configured > c.Applied:
+		return bad("Log.Configured", c.Log.Configured)
 	case (c.Log.Released == 0) != (c.Log.ReleasedEpoch == 0):
 		return bad("Log.ReleasedEpoch", c.Log.ReleasedEpoch)
 	case c.HardState.Epoch == 0 && c.HardState.Vote != 0:
@@ -234,7 +239,7 @@ func checkConfig(c *consensus.Config) error {
 		return fmt.Errorf("%w: Log.InDoubt: an acceptor that has forgotten what it promised cannot take part again: "+
 			"remove the replica from the group and add it under a new id", consensus.ErrInvalid)
 	}
-	if err := checkConfiguration(c.Log.Released, &c.Log.Configuration); err != nil {
+	if err := checkConfiguration(max(c.Log.Released, c.Log.Configured), &c.Log.Configuration); err != nil {
 		return fmt.Errorf("%w: Log.Configuration: %w", consensus.ErrInvalid, err)
 	}
 	return nil

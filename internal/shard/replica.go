@@ -30,9 +30,9 @@ type Replica struct {
 	// Appends: handed to the log up to appended, durable up to durable.
 	durable  consensus.Seq
 	epoch    consensus.Epoch // of the durable hard state
-	held     []heldMessages // by ascending seq (H3)
-	unsynced []unsyncedSpan // by ascending seq
-	waiting  int            // bytes of unsynced
+	held     []heldMessages  // by ascending seq (H3)
+	unsynced []unsyncedSpan  // by ascending seq
+	waiting  int             // bytes of unsynced
 
 	// Apply: learned up to learned (exclusive), applied up to applied (inclusive).
 	learned  consensus.Index
@@ -44,7 +44,7 @@ type Replica struct {
 	released consensus.Index
 	fence    consensus.Epoch // the highest first epoch up to released
 	sizes    logSizes
-	own      []consensus.Message // of the machine to itself, on their way
+	own      []consensus.Message               // of the machine to itself, on their way
 	holders  map[*SnapshotSend]consensus.Index // what streams still need (H4)
 	reads    int                               // log read-backs under way for peers
 

@@ -49,7 +49,7 @@ func Restore(id ID, engine consensus.Engine, applied store.Applied, log wal.Grou
 	c.HardState, c.Applied = r.hardState(), at
 	c.Log = consensus.LogState{
 		Released: r.log.Released, ReleasedEpoch: r.log.ReleasedEpoch,
-		Configuration: configuration, Entries: r.log.Entries, Decided: r.log.Decided, InDoubt: r.inDoubt,
+		Configuration: configuration, Configured: at, Entries: r.log.Entries, Decided: r.log.Decided, InDoubt: r.inDoubt,
 	}
 	return c, r.mend(), nil
 }

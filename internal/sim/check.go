@@ -35,7 +35,14 @@ func (c *checkers) shard(id shard.ID) *shardFacts {
 		f = &shardFacts{
 			id: id, leaders: make(map[consensus.Epoch]leadership), entries: make(map[entryKey]entryFact),
 			replicas: make(map[consensus.ReplicaID]*replicaFacts), oracle: newOracle(c.s, id),
-			blind: make(map[string][]blindOp), configuration: c.s.firstConfiguration(),
+			blind: make(map[string][]blindOp), configuration: c.s.firstConfiguration(id),
+			proposed: make(map[consensus.Epoch]*proposals),
+		}
+		f.memberships = []consensus.Configuration{f.configuration}
+		if c.s.engineOf(id).Sparse {
+			f.sparse = &sparseFacts{
+				window: consensus.Index(c.s.opts.swarm.window), first: f.configuration, values: make(map[entryKey]value),
+			}
 		}
 		c.shards[id] = f
 	}

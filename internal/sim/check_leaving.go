@@ -2,19 +2,30 @@ package sim
 
 import (
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/paxos"
 	"github.com/quorate/quorate/consensus/raft"
 	"github.com/quorate/quorate/internal/shard"
 )
 
 // leaving checks a message at the moment when it leaves its node: nothing is said
 // that a crash could take back. Keeps C3 and C4 of package consensus and H3 of
-// package shard. The rules are those of consensus/raft's messages.
+// package shard.
 func (c *checkers) leaving(n *simNode, m *consensus.Message) {
 	facts := c.shard(shard.ID(m.Group))
 	r := facts.replicas[m.From]
 	if r == nil {
 		c.s.violate("leaving", "%s sends a message of the unknown replica %v", n.name(), m.From)
 	}
+	if facts.sparse != nil {
+		c.acceptorLeaving(facts, r, m)
+		return
+	}
+	c.raftLeaving(facts, r, m)
+}
+
+// raftLeaving has the rules of consensus/raft's messages. Those of etcdraft have the same
+// kinds, as far as they are looked at here.
+func (c *checkers) raftLeaving(facts *shardFacts, r *replicaFacts, m *consensus.Message) {
 	trial := m.Kind == raft.KindPreVote || m.Kind == raft.KindPreVoteReply && !m.Reject
 	if !trial && m.Epoch > r.hard.Epoch {
 		c.s.violate("own-epoch", "shard %d replica %v sends a %s of epoch %d, durable is %+v",
@@ -32,14 +43,78 @@ func (c *checkers) leaving(n *simNode, m *consensus.Message) {
 				facts.id, m.From, raft.KindName(m.Kind), m.Index, last)
 		}
 	case m.Kind == raft.KindAppend:
-		for i := range m.Entries {
-			e := &m.Entries[i]
-			if e.Epoch > m.Epoch {
-				c.s.violate("filled", "shard %d replica %v sends entry %d of epoch %d in a message of epoch %d", facts.id, m.From, e.Index, e.Epoch, m.Epoch)
-			}
-			if fact, ok := facts.entries[entryKey{e.Index, e.Epoch}]; !ok || fact.hash != entryHash(e) {
-				c.s.violate("filled", "shard %d replica %v sends entry %d of epoch %d, which nobody appended so", facts.id, m.From, e.Index, e.Epoch)
-			}
+		c.checkFilled(facts, m)
+	}
+}
+
+// checkFilled: what a message carries was written so, and not in a later epoch.
+func (c *checkers) checkFilled(facts *shardFacts, m *consensus.Message) {
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		if e.Epoch > m.Epoch {
+			c.s.violate("filled", "shard %d replica %v sends entry %d of epoch %d in a message of epoch %d", facts.id, m.From, e.Index, e.Epoch, m.Epoch)
+		}
+		if fact, ok := facts.entries[entryKey{e.Index, e.Epoch}]; !ok || fact.hash != entryHash(e) {
+			c.s.violate("filled", "shard %d replica %v sends entry %d of epoch %d, which nobody appended so", facts.id, m.From, e.Index, e.Epoch)
+		}
+	}
+}
+
+// acceptorLeaving has the rules of consensus/paxos's messages.
+func (c *checkers) acceptorLeaving(facts *shardFacts, r *replicaFacts, m *consensus.Message) {
+	trial := m.Kind == paxos.KindPrePrepare || m.Kind == paxos.KindPrePrepareReply && !m.Reject
+	if !trial && m.Epoch > r.hard.Epoch {
+		c.s.violate("own-epoch", "shard %d replica %v sends a %s of epoch %d, durable is %+v",
+			facts.id, m.From, paxos.KindName(m.Kind), m.Epoch, r.hard)
+	}
+	c.checkFilled(facts, m)
+	switch m.Kind {
+	case paxos.KindPromise:
+		if !m.Reject {
+			c.checkReport(facts, r, m)
+		}
+	case paxos.KindAccepted, paxos.KindHeartbeatReply:
+		c.checkAccepted(facts, r, m, consensus.Span{Lo: r.acceptor.durable.base + 1, Hi: m.Index + 1})
+	case paxos.KindAcceptedApart:
+		c.checkAccepted(facts, r, m, consensus.Span{Lo: m.Index + 1, Hi: m.Hint + 1})
+	}
+	if known := max(r.acceptor.durable.decided, r.acceptor.durable.base); m.Kind == paxos.KindHeartbeatReply && m.Commit > known {
+		c.s.violate("acknowledged-durable", "shard %d replica %v says that it knows slots up to %d decided, durable is %d", facts.id, m.From, m.Commit, known)
+	}
+}
+
+// checkReport: a promise is durable, and reports all that the acceptor has accepted, as it
+// is; what it has accepted since of the very leader that it promises to does no harm.
+// Reference: P2 and P3 of consensus/paxos.
+func (c *checkers) checkReport(facts *shardFacts, r *replicaFacts, m *consensus.Message) {
+	c.checkPromised(facts, r, m)
+	reported := make(map[consensus.Index]consensus.Epoch, len(m.Entries))
+	for k := range m.Entries {
+		reported[m.Entries[k].Index] = m.Entries[k].Epoch
+	}
+	for i := m.Index + 1; i <= m.Hint; i++ {
+		if a, ok := r.acceptor.durable.slots[i]; ok && a.epoch > reported[i] && a.epoch < m.Epoch {
+			c.s.violate("report", "shard %d replica %v promises epoch %d and reports slot %d of epoch %d, it has accepted %+v",
+				facts.id, m.From, m.Epoch, i, reported[i], a)
+		}
+	}
+}
+
+func (c *checkers) checkPromised(facts *shardFacts, r *replicaFacts, m *consensus.Message) {
+	if vote, ok := r.votes[m.Epoch]; r.hard.Epoch < m.Epoch || !ok || vote != m.To {
+		c.s.violate("vote-durable", "shard %d replica %v promises epoch %d to %v, its durable promise there is to %v", facts.id, r.id, m.Epoch, m.To, vote)
+	}
+}
+
+// checkAccepted: what is acknowledged in an epoch is decided, or accepted in it and durable.
+func (c *checkers) checkAccepted(facts *shardFacts, r *replicaFacts, m *consensus.Message, span consensus.Span) {
+	if m.Epoch != r.hard.Epoch {
+		return // to nobody any more
+	}
+	for i := max(span.Lo, consensus.Index(len(facts.decided))+1); i < span.Hi; i++ {
+		if a := r.acceptor.durable.slots[i]; a.epoch != m.Epoch {
+			c.s.violate("acknowledged-durable", "shard %d replica %v acknowledges slots up to %d in epoch %d, slot %d is %+v",
+				facts.id, m.From, span.Hi-1, m.Epoch, i, a)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/quorate/quorate/consensus"
-	"github.com/quorate/quorate/consensus/raft"
+	"github.com/quorate/quorate/consensus/etcdraft"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -27,14 +27,25 @@ type shardFacts struct {
 	id       shard.ID
 	leaders  map[consensus.Epoch]leadership
 	entries  map[entryKey]entryFact
-	decided  []decision // by index, from 1
+	decided  []decision      // by index, from 1
+	fence    consensus.Epoch // the highest first epoch decided
+	proposed map[consensus.Epoch]*proposals
+	sparse   *sparseFacts // nil: logs have no holes
 	replicas map[consensus.ReplicaID]*replicaFacts
 
 	oracle        *oracle
-	led           time.Duration           // when the barrier of its latest leader was decided
-	configuration consensus.Configuration // the latest decided
-	acked         uint64                  // highest index that a client was told of
-	blind         map[string][]blindOp    // single-key operations by key
+	led           time.Duration             // when the barrier of its latest leader was decided
+	configuration consensus.Configuration   // the latest decided
+	memberships   []consensus.Configuration // all that were decided, the first one included
+	acked         uint64                    // highest index that a client was told of
+	blind         map[string][]blindOp      // single-key operations by key
+}
+
+// proposals are what the leader of an epoch was given, in order; those before next are
+// decided, or never will be.
+type proposals struct {
+	hashes []uint64
+	next   int
 }
 
 type leadership struct {
@@ -73,6 +84,8 @@ type replicaFacts struct {
 	// true then and is in lost; what it says in doubt counts for nothing.
 	doubt bool
 	lost  shadowLog
+
+	acceptor *acceptorFacts // of a sparse log, in place of shadow and durable
 }
 
 type pendingAppend struct {
@@ -82,6 +95,8 @@ type pendingAppend struct {
 	entries  []shadowEntry
 	first    consensus.Index
 	repaired bool
+	slots    map[consensus.Index]accepted // of a sparse log, in place of entries
+	decided  consensus.Index
 }
 
 type shadowEntry struct {
@@ -149,8 +164,9 @@ func (s *Sim) checkedEngine(e consensus.Engine, n *simNode, id shard.ID) consens
 		if err != nil {
 			return nil, err
 		}
-		if m, ok := m.(interface{ Cover(*raft.Coverage) }); ok {
-			m.Cover(&s.coverage)
+		s.coverage.cover(m)
+		if e.Sparse {
+			return s.check.watchSparse(m, n, id, &c), nil
 		}
 		return s.check.watch(m, n, id, &c), nil
 	}
@@ -161,19 +177,11 @@ func (s *Sim) checkedEngine(e consensus.Engine, n *simNode, id shard.ID) consens
 // had confirmed, and follows it from there.
 func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *consensus.Config) *checkedMachine {
 	facts := c.shard(id)
-	r := facts.replicas[cfg.ID]
-	if r == nil {
-		r = &replicaFacts{id: cfg.ID, votes: make(map[consensus.Epoch]consensus.ReplicaID)}
-		facts.replicas[cfg.ID] = r
-	}
-	// An install that was recorded at an epoch makes that epoch durable, too.
-	epoch := max(cfg.HardState.Epoch, cfg.Log.ReleasedEpoch)
+	r := c.replica(facts, cfg.ID)
 	if cfg.Log.InDoubt && !r.doubt {
 		c.loses(n, id, r)
 	}
-	if epoch < r.hard.Epoch || cfg.HardState.Epoch == r.hard.Epoch && r.hard.Vote != 0 && cfg.HardState.Vote != r.hard.Vote {
-		c.s.violate("hard-state", "shard %d replica %v restarted with %+v, durable was %+v", id, cfg.ID, cfg.HardState, r.hard)
-	}
+	epoch := c.checkHardState(id, r, cfg)
 	found := shadowLog{base: cfg.Log.Released, baseEpoch: cfg.Log.ReleasedEpoch}
 	for i := range cfg.Log.Entries {
 		e := shadowEntry{epoch: cfg.Log.Entries[i].Epoch}
@@ -198,6 +206,26 @@ func (c *checkers) watch(m consensus.Machine, n *simNode, id shard.ID, cfg *cons
 	r.hard.Epoch = epoch
 	r.votes[r.hard.Epoch] = r.hard.Vote
 	return &checkedMachine{Machine: m, s: c.s, node: n, facts: facts, replica: r, boot: n.boots}
+}
+
+func (c *checkers) replica(facts *shardFacts, id consensus.ReplicaID) *replicaFacts {
+	r := facts.replicas[id]
+	if r == nil {
+		r = &replicaFacts{id: id, votes: make(map[consensus.Epoch]consensus.ReplicaID)}
+		facts.replicas[id] = r
+	}
+	return r
+}
+
+// checkHardState compares a restarted replica's hard state with the durable one, and
+// returns the epoch it is in.
+func (c *checkers) checkHardState(id shard.ID, r *replicaFacts, cfg *consensus.Config) consensus.Epoch {
+	// An install that was recorded at an epoch makes that epoch durable, too.
+	epoch := max(cfg.HardState.Epoch, cfg.Log.ReleasedEpoch)
+	if epoch < r.hard.Epoch || cfg.HardState.Epoch == r.hard.Epoch && r.hard.Vote != 0 && cfg.HardState.Vote != r.hard.Vote {
+		c.s.violate("hard-state", "shard %d replica %v restarted with %+v, durable was %+v", id, cfg.ID, cfg.HardState, r.hard)
+	}
+	return epoch
 }
 
 // loses takes note that a replica's disk has lost something. Only rot does that.
@@ -244,13 +272,29 @@ func (m *checkedMachine) Step(msg consensus.Message) error {
 	return err
 }
 
-// Propose counts refusals by their reason.
+// Propose counts refusals by their reason, and notes what is taken.
 func (m *checkedMachine) Propose(p consensus.Proposal) error {
 	err := m.Machine.Propose(p)
 	if err != nil {
 		m.s.report.count("error propose: " + rootText(err))
+		return err
 	}
-	return err
+	if p.Kind == consensus.ProposeCommands {
+		m.facts.propose(m.Machine.Status().HardState.Epoch, p.Commands)
+	}
+	return nil
+}
+
+// propose notes what the leader of an epoch is given.
+func (f *shardFacts) propose(epoch consensus.Epoch, commands []consensus.Command) {
+	p := f.proposed[epoch]
+	if p == nil {
+		p = &proposals{}
+		f.proposed[epoch] = p
+	}
+	for i := range commands {
+		p.hashes = append(p.hashes, xxhash.Sum64(commands[i].Data))
+	}
 }
 
 // Done follows what the disk has confirmed.
@@ -306,13 +350,7 @@ func (m *checkedMachine) Ready() (*consensus.Ready, bool) {
 func (m *checkedMachine) append(a *consensus.Append) {
 	r := m.replica
 	p := pendingAppend{seq: a.Seq, truncate: a.Truncate, repaired: a.Repaired}
-	if a.HardState != nil {
-		h := *a.HardState
-		if h.Epoch < r.last.Epoch || h.Epoch == r.last.Epoch && r.last.Vote != 0 && h.Vote != r.last.Vote {
-			m.s.violate("hard-state", "shard %d replica %v regresses from %+v to %+v", m.facts.id, r.id, r.last, h)
-		}
-		r.last, p.hard = h, &h
-	}
+	p.hard = m.checkPromise(a.HardState)
 	if a.Truncate != 0 {
 		if a.Truncate <= consensus.Index(len(m.facts.decided)) && a.Truncate > r.shadow.base {
 			if have, ok := r.shadow.at(a.Truncate); ok && have.epoch == m.facts.decided[a.Truncate-1].epoch {
@@ -338,6 +376,20 @@ func (m *checkedMachine) append(a *consensus.Append) {
 	}
 }
 
+// checkPromise: a hard state never regresses. It returns a copy.
+func (m *checkedMachine) checkPromise(hard *consensus.HardState) *consensus.HardState {
+	r := m.replica
+	if hard == nil {
+		return nil
+	}
+	h := *hard
+	if h.Epoch < r.last.Epoch || h.Epoch == r.last.Epoch && r.last.Vote != 0 && h.Vote != r.last.Vote {
+		m.s.violate("hard-state", "shard %d replica %v regresses from %+v to %+v", m.facts.id, r.id, r.last, h)
+	}
+	r.last = h
+	return &h
+}
+
 // checkMatching: log matching. Reference: Raft §5.3. An entry is named by index
 // and epoch; whoever has it has the same content and the same predecessor.
 func (m *checkedMachine) checkMatching(e *consensus.Entry) {
@@ -353,7 +405,8 @@ func (m *checkedMachine) checkMatching(e *consensus.Entry) {
 	m.facts.entries[key] = fact
 }
 
-func (m *checkedMachine) installed(s *consensus.Snapshot) {
+// checkInstall: a snapshot holds what is decided, and more than was learned.
+func (m *checkedMachine) checkInstall(s *consensus.Snapshot) {
 	r := m.replica
 	if n := consensus.Index(len(m.facts.decided)); s.Index > n {
 		m.s.violate("agreement", "shard %d replica %v installs a snapshot at %d, decided is only %d", m.facts.id, r.id, s.Index, n)
@@ -361,6 +414,11 @@ func (m *checkedMachine) installed(s *consensus.Snapshot) {
 	if r.learned > s.Index {
 		m.s.violate("agreement", "shard %d replica %v has learned %d and installs an older snapshot at %d", m.facts.id, r.id, r.learned, s.Index)
 	}
+}
+
+func (m *checkedMachine) installed(s *consensus.Snapshot) {
+	r := m.replica
+	m.checkInstall(s)
 	r.shadow.reset(s.Index, s.Epoch)
 	r.durable.reset(s.Index, s.Epoch)
 	for i := range r.pending {
@@ -401,13 +459,18 @@ func (m *checkedMachine) roleChanged() {
 	}
 }
 
+// checkLearnOrder: what is learned follows what was.
+func (m *checkedMachine) checkLearnOrder(span consensus.Span) {
+	if r := m.replica; span.Lo != r.learned+1 {
+		m.s.violate("learn-order", "shard %d replica %v learns %v behind %d", m.facts.id, r.id, span, r.learned)
+	}
+	m.replica.learned = span.Hi - 1
+}
+
 // learn: agreement, order, and durability at a quorum before anything is decided.
 func (m *checkedMachine) learn(span consensus.Span) {
 	r := m.replica
-	if span.Lo != r.learned+1 {
-		m.s.violate("learn-order", "shard %d replica %v learns %v behind %d", m.facts.id, r.id, span, r.learned)
-	}
-	r.learned = span.Hi - 1
+	m.checkLearnOrder(span)
 	fresh := false
 	by := consensus.Epoch(0)
 	if int(r.learned) > len(m.facts.decided) {
@@ -435,8 +498,18 @@ func (m *checkedMachine) learn(span consensus.Span) {
 	}
 }
 
-// decide notes a newly decided entry.
-func (f *shardFacts) decide(s *Sim, e *consensus.Entry) {
+// decide notes a newly decided entry, and reports whether it counts: one of an earlier
+// leader than what is decided before does not (C11).
+func (f *shardFacts) decide(s *Sim, e *consensus.Entry) bool {
+	if e.Orig < f.fence {
+		s.report.count("check skipped entry")
+		f.oracle.decide(&consensus.Entry{Index: e.Index, Epoch: f.fence, Orig: f.fence, Kind: consensus.EntryBarrier})
+		return false
+	}
+	f.fence = e.Orig
+	if e.Kind == consensus.EntryCommand {
+		f.checkOrder(s, e)
+	}
 	f.oracle.decide(e)
 	if e.Kind == consensus.EntryBarrier {
 		f.led = s.now
@@ -447,7 +520,23 @@ func (f *shardFacts) decide(s *Sim, e *consensus.Entry) {
 			s.violate("membership", "shard %d entry %d: %v", f.id, e.Index, err)
 		}
 		f.configuration = c
+		f.memberships = append(f.memberships, c)
 	}
+	return true
+}
+
+// checkOrder: validity and primary order. A command that counts was proposed in its first
+// epoch, and behind what counts of that epoch already.
+func (f *shardFacts) checkOrder(s *Sim, e *consensus.Entry) {
+	hash := xxhash.Sum64(e.Data)
+	p := f.proposed[e.Orig]
+	for p != nil && p.next < len(p.hashes) {
+		p.next++
+		if p.hashes[p.next-1] == hash {
+			return
+		}
+	}
+	s.violate("primary-order", "shard %d entry %d was not proposed in epoch %d, or out of order", f.id, e.Index, e.Orig)
 }
 
 // checkQuorumDurable: nothing is decided before a quorum of disks has it. The
@@ -465,7 +554,27 @@ func (m *checkedMachine) checkQuorumDurable(i consensus.Index) {
 		}
 		return !r.doubt && r.durable.has(i, m.facts.decided[i-1].epoch) || r.lost.has(i, m.facts.decided[i-1].epoch)
 	}
-	for _, voters := range [][]consensus.ReplicaID{st.Configuration.Voters, st.Configuration.Outgoing} {
+	for _, c := range m.facts.mayDecide(m.s, &st) {
+		if majorities(&c, has) {
+			return
+		}
+	}
+	m.s.violate("quorum-durable", "shard %d entry %d is decided by %v and not durable at a quorum of %v", m.facts.id, i, st.ID, st.Configuration)
+}
+
+// mayDecide are the configurations of which one decides at a leader: in Raft the one in its
+// log; in etcd's the one that it has applied, which is one of the last three.
+func (f *shardFacts) mayDecide(s *Sim, st *consensus.Status) []consensus.Configuration {
+	if s.engineOf(f.id).Name != etcdraft.Engine.Name {
+		return []consensus.Configuration{st.Configuration}
+	}
+	return append([]consensus.Configuration{st.Configuration}, f.memberships[max(0, len(f.memberships)-3):]...)
+}
+
+// majorities reports whether a majority of the voters has something, and one of the voters
+// that go.
+func majorities(c *consensus.Configuration, has func(consensus.ReplicaID) bool) bool {
+	for _, voters := range [][]consensus.ReplicaID{c.Voters, c.Outgoing} {
 		n := 0
 		for _, id := range voters {
 			if has(id) {
@@ -473,8 +582,8 @@ func (m *checkedMachine) checkQuorumDurable(i consensus.Index) {
 			}
 		}
 		if n < len(voters)/2+1 && len(voters) > 0 {
-			m.s.violate("quorum-durable", "shard %d entry %d is decided by %v, durable at %d of %v",
-				m.facts.id, i, st.ID, n, voters)
+			return false
 		}
 	}
+	return true
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
-	"github.com/quorate/quorate/consensus/raft"
+	"github.com/quorate/quorate/consensus/paxos"
 	"github.com/quorate/quorate/internal/engine"
 	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/shard"
@@ -134,6 +134,10 @@ func (n *simNode) start() {
 	n.doomed = 0
 	n.newHost()
 	if err := n.open(); err != nil {
+		if errors.Is(err, shard.ErrLogDamaged) && n.damaged {
+			n.replaceDisk()
+			return
+		}
 		// A disk that fails a sync ends a start as it ends a process that runs.
 		if !errors.Is(err, errDead) && !errors.Is(err, errSync) {
 			n.s.violate("restart", "%s: %v", n.name(), err)
@@ -190,7 +194,7 @@ func (n *simNode) openShard(id shard.ID) error {
 	if err != nil {
 		return err
 	}
-	c, mend, err := shard.Restore(id, raft.Engine, s.Applied(), state, n.s.firstConfiguration())
+	c, mend, err := shard.Restore(id, n.s.engineOf(id), s.Applied(), state, n.s.firstConfiguration(id))
 	if err != nil {
 		return err
 	}
@@ -209,7 +213,7 @@ func (n *simNode) openShard(id shard.ID) error {
 	c.Rand = rand.New(rand.NewPCG(n.s.opts.Seed, uint64(n.index)<<32|uint64(n.boots)<<16|uint64(id)))
 	waiters := shard.NewWaiters()
 	_, err = n.host.Add(id, shard.ReplicaConfig{
-		Engine: n.s.checkedEngine(raft.Engine, n, id), Machine: c, Store: s, Waiters: waiters,
+		Engine: n.s.checkedEngine(n.s.engineOf(id), n, id), Machine: c, Store: s, Waiters: waiters,
 		Observe: n.s.check.observer(n, id),
 	})
 	if err != nil {
@@ -255,9 +259,12 @@ func (n *simNode) submit(id shard.ID, kind store.Kind, body []byte, a shard.Answ
 	return request
 }
 
-// firstConfiguration is what every shard of a run begins with.
-func (s *Sim) firstConfiguration() consensus.Configuration {
+// firstConfiguration is what a shard begins with.
+func (s *Sim) firstConfiguration(id shard.ID) consensus.Configuration {
 	var c consensus.Configuration
+	if s.engineOf(id).Name == paxos.Engine.Name && len(s.nodes) == 5 {
+		c.WriteQuorum = s.opts.swarm.writeQuorum
+	}
 	for _, n := range s.nodes {
 		c.Voters = append(c.Voters, shard.ReplicaOf(n.id, 1))
 	}
@@ -383,6 +390,16 @@ func (n *simNode) wipe() {
 	n.disks++
 	n.disk, n.memory = newDisk(n.rng), engine.NewMemory()
 	n.s.trace.line(n.s.now, n.name(), "wipe", "incarnation %d", n.incarnation)
+}
+
+// replaceDisk is what an operator does with a log that its engine cannot repair: the node
+// comes back empty, under its next incarnation.
+func (n *simNode) replaceDisk() {
+	n.s.report.count("recovery damaged log refused")
+	n.crash(0)
+	n.wipe()
+	n.damaged = false
+	n.restartLater(10 * time.Millisecond)
 }
 
 // resume lets a paused process go on with what has arrived meanwhile.

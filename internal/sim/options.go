@@ -15,6 +15,7 @@ import (
 // seeds have not only other faults but other mixes of faults.
 type Options struct {
 	Seed     uint64
+	Engine   string        // of all shards, or Mixed; raft when empty
 	Nodes    int           // 3 or 5 when zero
 	Shards   int           // 8 when zero
 	Duration time.Duration // of the faulty phase, in virtual time; 10 s when zero
@@ -49,9 +50,14 @@ type swarm struct {
 	windows          shard.Windows
 	cacheBytes       int  // little: messages and applies read the log back
 	snapshotHappy    bool // little log is kept, so that snapshots are frequent
+	window           int  // α of Paxos, in slots
+	writeQuorum      int  // of shards with five voters on Paxos; zero: a majority
 }
 
 func (o *Options) setDefaults() {
+	if o.Engine == "" {
+		o.Engine = engineNames[0]
+	}
 	rng := rand.New(rand.NewPCG(o.Seed, 0x737761726d))
 	pick := func(from ...int) int { return from[rng.IntN(len(from))] }
 	if o.Nodes == 0 {
@@ -97,6 +103,7 @@ func (o *Options) setDefaults() {
 	for i := range w.weights {
 		w.weights[i] = pick(0, 1, 1, 3)
 	}
+	w.window, w.writeQuorum = pick(16, 64, 256), pick(0, 2)
 	o.choose()
 }
 
@@ -118,7 +125,7 @@ func (o *Options) choose() {
 // String describes a run's own mix for its report.
 func (o *Options) String() string {
 	w := &o.swarm
-	return fmt.Sprintf("nodes %d shards %d clients %d latency %v-%v loss %.0f%% dup %.0f%% sync %v-%v fault every %v lag %d keys %d",
-		o.Nodes, o.Shards, o.Clients, w.latencyMin, w.latencyMax, w.loss*100, w.duplicate*100,
+	return fmt.Sprintf("engine %s nodes %d shards %d clients %d latency %v-%v loss %.0f%% dup %.0f%% sync %v-%v fault every %v lag %d keys %d",
+		o.Engine, o.Nodes, o.Shards, o.Clients, w.latencyMin, w.latencyMax, w.loss*100, w.duplicate*100,
 		w.syncMin, w.syncMax, w.faultEvery, w.lagEntries, w.keys)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/consensus/paxos"
 	"github.com/quorate/quorate/consensus/raft"
 )
 
@@ -24,6 +25,7 @@ func (f *Failure) String() string {
 // Report is what a run was.
 type Report struct {
 	Seed     uint64
+	Engine   string // as in Options
 	Mix      string // what the seed drew
 	Failure  *Failure
 	SimTime  time.Duration
@@ -39,6 +41,9 @@ type Report struct {
 // Replay is the command that runs a seed again. flags are those of the run, if it had any.
 func (r *Report) Replay(mutant, flags string) string {
 	tags := ""
+	if r.Engine != engineNames[0] {
+		flags = " --engine " + r.Engine + flags
+	}
 	if mutant != "" {
 		tags, flags = "-tags mutants ", " --mutant "+mutant+flags
 	}
@@ -54,6 +59,7 @@ func (r *Report) count(what string) {
 
 // Merge adds another run's counts.
 func (r *Report) Merge(o *Report) {
+	r.Engine = o.Engine
 	r.Operations += o.Operations
 	r.Failed += o.Failed
 	r.Faults += o.Faults
@@ -89,26 +95,35 @@ func (r *Report) Speed() string {
 		simulated/core, float64(r.Operations)/simulated)
 }
 
-// expected lists every count that must not stay zero in a batch, in order. Which
-// cells of the handler table cannot be demanded, and why, the engine says itself.
-func expected() []string {
+// expected lists every count that must not stay zero in a batch of an engine, in order.
+// Which cells of a handler table cannot be demanded, and why, the engine says itself.
+func expected(engine string) []string {
 	var names []string
 	for _, f := range faults {
 		names = append(names, "fault "+f.name)
 	}
 	names = append(names, "fault drop", "fault duplicate", "fault reorder")
-	for _, c := range raft.Cells(nil) {
-		if c.Frequency == raft.Common {
-			names = append(names, "cell "+c.Row+" "+c.Kind)
+	for _, c := range cells(engine, nil) {
+		if c.common {
+			names = append(names, c.name)
 		}
 	}
-	return append(names, occurrences...)
+	names = append(names, occurrences...)
+	if engine == raft.Engine.Name || engine == Mixed {
+		names = append(names, "recovery log damaged", "recovery log repaired")
+	}
+	if engine != raft.Engine.Name {
+		names = append(names, "recovery damaged log refused")
+	}
+	if engine == paxos.Engine.Name || engine == Mixed {
+		names = append(names, "check skipped entry", "check handover")
+	}
+	return names
 }
 
 // occurrences are recoveries, errors and operations that every batch must contain.
 var occurrences = []string{
 	"recovery crash in restart", "recovery engine ahead of log", "recovery torn tail",
-	"recovery log damaged", "recovery log repaired",
 	"snapshot sent", "snapshot received: ok",
 	"op put", "op get", "op get serializable", "op range", "op range old", "op delete", "op delete range",
 	"op swap", "op txn", "op txn put", "op compact", "op lease grant", "op lease attach", "op lease keepalive",
@@ -122,14 +137,14 @@ var occurrences = []string{
 
 // Missing lists what a batch should contain and this one does not.
 func (r *Report) Missing() (missing []string) {
-	for _, name := range expected() {
+	for _, name := range expected(r.Engine) {
 		if r.Counts[name] == 0 {
 			missing = append(missing, name)
 		}
 	}
-	for _, c := range raft.Cells(nil) {
-		if name := "cell " + c.Row + " " + c.Kind; c.Frequency == raft.Never && r.Counts[name] > 0 {
-			missing = append(missing, name+" is said never to happen, and did")
+	for _, c := range cells(r.Engine, nil) {
+		if c.never && r.Counts[c.name] > 0 {
+			missing = append(missing, c.name+" is said never to happen, and did")
 		}
 	}
 	return missing

@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/quorate/quorate/consensus/raft"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -25,7 +24,7 @@ type Sim struct {
 	watches  []*watch
 	check    *checkers
 	operator *operator
-	coverage raft.Coverage
+	coverage coverage
 	trace    *tracer
 	report   Report
 
@@ -83,7 +82,7 @@ const (
 func Run(opts Options) (report Report) {
 	opts.setDefaults()
 	s := &Sim{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 0x71756f72617465))}
-	s.report.Seed, s.report.Mix = opts.Seed, opts.String()
+	s.report.Seed, s.report.Engine, s.report.Mix = opts.Seed, opts.Engine, opts.String()
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -94,7 +93,7 @@ func Run(opts Options) (report Report) {
 		s.report.SimTime, s.report.CoreTime = s.now, time.Since(start)
 		report = s.report
 	}()
-	s.trace = newTracer(opts.Trace)
+	s.trace = newTracer(opts.Trace, s.kindName)
 	s.check = newCheckers(s)
 	s.links = newNetwork(s)
 	for i := range opts.Nodes {
@@ -170,11 +169,11 @@ func (s *Sim) fail(f *Failure) {
 
 // countCells adds the handler table's coverage to the report.
 func (s *Sim) countCells() {
-	for _, c := range raft.Cells(&s.coverage) {
-		if s.report.Counts == nil {
-			s.report.Counts = make(map[string]int)
-		}
-		s.report.Counts["cell "+c.Row+" "+c.Kind] += int(c.Count)
+	if s.report.Counts == nil {
+		s.report.Counts = make(map[string]int)
+	}
+	for _, c := range cells(s.opts.Engine, &s.coverage) {
+		s.report.Counts[c.name] += int(c.count)
 	}
 }
 

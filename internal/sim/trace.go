@@ -7,19 +7,21 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
-	"github.com/quorate/quorate/consensus/raft"
 	"github.com/quorate/quorate/internal/shard"
 )
 
 // tracer writes one line per event, in the columns that the package comment
 // describes. A nil tracer writes nothing.
-type tracer struct{ w *bufio.Writer }
+type tracer struct {
+	w    *bufio.Writer
+	kind func(shard.ID, consensus.MessageKind) string // names a message's kind
+}
 
-func newTracer(w io.Writer) *tracer {
+func newTracer(w io.Writer, kind func(shard.ID, consensus.MessageKind) string) *tracer {
 	if w == nil {
 		return nil
 	}
-	return &tracer{w: bufio.NewWriterSize(w, 64<<10)}
+	return &tracer{w: bufio.NewWriterSize(w, 64<<10), kind: kind}
 }
 
 // line traces what belongs to no shard.
@@ -40,7 +42,7 @@ func (t *tracer) message(now time.Duration, from, to *simNode, m *consensus.Mess
 	if t == nil {
 		return
 	}
-	text := fmt.Sprintf("%s to %s index %d/%d commit %d round %d", raft.KindName(m.Kind), to.name(), m.Index, m.IndexEpoch, m.Commit, m.Round)
+	text := fmt.Sprintf("%s to %s index %d/%d commit %d round %d", t.kind(shard.ID(m.Group), m.Kind), to.name(), m.Index, m.IndexEpoch, m.Commit, m.Round)
 	if n := len(m.Entries); n > 0 {
 		text += fmt.Sprintf(" entries [%d,%d]", m.Entries[0].Index, m.Entries[n-1].Index)
 	}

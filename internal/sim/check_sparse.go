@@ -1,0 +1,314 @@
+package sim
+
+import (
+	"maps"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/shard"
+)
+
+// sparseMachine is a checkedMachine whose log may have holes: Paxos. Its rules are those of
+// an acceptor, and who governs a slot follows from what is decided.
+type sparseMachine struct{ *checkedMachine }
+
+// value is what a slot can hold, as far as replicas must agree on it.
+type value struct {
+	orig consensus.Epoch
+	kind consensus.EntryKind
+	hash uint64
+}
+
+func valueOf(e *consensus.Entry) value { return value{e.Orig, e.Kind, entryHash(e)} }
+
+// accepted is a value and the ballot in which it was accepted.
+type accepted struct {
+	epoch consensus.Epoch
+	value
+}
+
+// slotLog is a sparse log reduced to what was accepted; everything up to base is released.
+type slotLog struct {
+	base    consensus.Index
+	slots   map[consensus.Index]accepted
+	decided consensus.Index // what the log says is decided
+}
+
+func newSlotLog() slotLog { return slotLog{slots: make(map[consensus.Index]accepted)} }
+
+func (l *slotLog) clone() slotLog {
+	c := *l
+	c.slots = maps.Clone(l.slots)
+	return c
+}
+
+func (l *slotLog) release(to consensus.Index) {
+	if to <= l.base {
+		return
+	}
+	l.base = to
+	maps.DeleteFunc(l.slots, func(i consensus.Index, _ accepted) bool { return i <= to })
+}
+
+// sparseFacts are what only shards with sparse logs have.
+type sparseFacts struct {
+	window consensus.Index // α
+	values map[entryKey]value
+	first  consensus.Configuration
+	// changes are the membership entries that count, by index.
+	changes []change
+}
+
+type change struct {
+	index consensus.Index
+	consensus.Configuration
+}
+
+// governs is the configuration that governs a slot: that of the last change decided α or
+// more slots before it.
+func (f *sparseFacts) governs(i consensus.Index) (c *consensus.Configuration, at consensus.Index) {
+	c = &f.first
+	for k := range f.changes {
+		if f.changes[k].index+f.window > i {
+			break
+		}
+		c, at = &f.changes[k].Configuration, f.changes[k].index
+	}
+	return c, at
+}
+
+// quorums returns how many voters decide and how many elect.
+func quorums(c *consensus.Configuration) (decide, elect int) {
+	n := len(c.Voters)
+	decide = n/2 + 1
+	if c.WriteQuorum > 0 {
+		decide = c.WriteQuorum
+	}
+	return decide, max(n/2+1, n+1-decide)
+}
+
+// count is how many of a configuration's voters a condition holds for.
+func (f *shardFacts) count(c *consensus.Configuration, holds func(*replicaFacts) bool) (n int) {
+	for _, id := range c.Voters {
+		if r := f.replicas[id]; r != nil && holds(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// watchSparse compares what a restarted acceptor found on its disk with what its disk had
+// confirmed, and follows it from there.
+func (c *checkers) watchSparse(m consensus.Machine, n *simNode, id shard.ID, cfg *consensus.Config) *sparseMachine {
+	facts := c.shard(id)
+	r := c.replica(facts, cfg.ID)
+	if r.acceptor == nil {
+		r.acceptor = &acceptorFacts{shadow: newSlotLog(), durable: newSlotLog()}
+	}
+	c.checkHardState(id, r, cfg)
+	was, found := &r.acceptor.durable, newSlotLog()
+	found.base, found.decided = cfg.Log.Released, cfg.Log.Decided
+	for k := range cfg.Log.Entries {
+		info, i := &cfg.Log.Entries[k], cfg.Log.Released+1+consensus.Index(k)
+		if info.Epoch != 0 {
+			v := facts.sparse.values[entryKey{i, info.Epoch}]
+			if v.orig != info.Orig || v.kind != info.Kind {
+				c.s.violate("durability", "shard %d replica %v found %+v in slot %d, accepted was %+v", id, cfg.ID, *info, i, v)
+			}
+			found.slots[i] = accepted{info.Epoch, v}
+		}
+	}
+	for i, want := range was.slots {
+		if got := found.slots[i]; i > found.base && got.epoch < want.epoch {
+			c.s.violate("durability", "shard %d replica %v: slot %d was durable in epoch %d, after the restart it is %+v, released is %d",
+				id, cfg.ID, i, want.epoch, got, found.base)
+		}
+	}
+	if known := max(found.decided, found.base); known < was.decided {
+		c.s.violate("durability", "shard %d replica %v knew durably that slots up to %d are decided, and knows %d", id, cfg.ID, was.decided, known)
+	}
+	r.acceptor.shadow, r.acceptor.durable, r.pending = found, found.clone(), nil
+	r.hard, r.last, r.learned = cfg.HardState, cfg.HardState, cfg.Applied
+	r.votes[r.hard.Epoch] = r.hard.Vote
+	return &sparseMachine{&checkedMachine{Machine: m, s: c.s, node: n, facts: facts, replica: r, boot: n.boots}}
+}
+
+// acceptorFacts are what is known of an acceptor's log, as written and as durable.
+type acceptorFacts struct{ shadow, durable slotLog }
+
+// Done follows what the disk has confirmed.
+func (m *sparseMachine) Done(d consensus.Done) {
+	r := m.replica
+	for len(r.pending) > 0 && r.pending[0].seq <= d.Durable {
+		p := &r.pending[0]
+		if p.hard != nil {
+			r.hard = *p.hard
+			r.votes[r.hard.Epoch] = r.hard.Vote
+		}
+		for i, a := range p.slots {
+			if i > r.acceptor.durable.base {
+				r.acceptor.durable.slots[i] = a
+			}
+		}
+		r.acceptor.durable.decided = max(r.acceptor.durable.decided, p.decided)
+		r.pending = r.pending[1:]
+	}
+	if d.Released != 0 {
+		r.acceptor.shadow.release(d.Released)
+		r.acceptor.durable.release(d.Released)
+	}
+	m.Machine.Done(d)
+}
+
+// Ready checks everything the machine says.
+func (m *sparseMachine) Ready() (*consensus.Ready, bool) {
+	rd, ok := m.Machine.Ready()
+	if !ok {
+		return rd, ok
+	}
+	m.append(&rd.Append)
+	if s := rd.Install; s != nil {
+		m.checkInstall(s)
+		m.replica.acceptor.shadow.release(s.Index)
+		m.replica.acceptor.durable.release(s.Index)
+		m.replica.learned = s.Index
+	}
+	if rd.RoleChanged {
+		st := m.Machine.Status()
+		m.s.trace.role(m.s.now, m.node, m.facts.id, &st)
+		if st.Role == consensus.Leader && m.replica.hard.Epoch < st.HardState.Epoch {
+			m.s.violate("own-epoch", "shard %d replica %v leads epoch %d, durable is %+v", m.facts.id, st.ID, st.HardState.Epoch, m.replica.hard)
+		}
+	}
+	if !rd.Learned.Empty() {
+		m.learn(rd.Learned)
+	}
+	m.checkProposer(rd.Append.Entries) // what is decided by now may make room
+	return rd, ok
+}
+
+func (m *sparseMachine) append(a *consensus.Append) {
+	r := m.replica
+	p := pendingAppend{seq: a.Seq, decided: a.Decided}
+	p.hard = m.checkPromise(a.HardState)
+	if a.Truncate != 0 || a.Repaired {
+		m.s.violate("log", "shard %d replica %v truncates or repairs: %+v", m.facts.id, r.id, *a)
+	}
+	for i := range a.Entries {
+		e := &a.Entries[i]
+		had, is := r.acceptor.shadow.slots[e.Index], accepted{e.Epoch, valueOf(e)}
+		if e.Index <= r.acceptor.shadow.base || had.epoch >= e.Epoch || e.Epoch > r.last.Epoch {
+			m.s.violate("acceptor", "shard %d replica %v accepts %+v in slot %d behind %d, had %+v, promised %d",
+				m.facts.id, r.id, is, e.Index, r.acceptor.shadow.base, had, r.last.Epoch)
+		}
+		key := entryKey{e.Index, e.Epoch}
+		if other, ok := m.facts.sparse.values[key]; ok && other != is.value {
+			m.s.violate("one-value", "shard %d slot %d epoch %d: replica %v accepts %+v, another %+v", m.facts.id, e.Index, e.Epoch, r.id, is.value, other)
+		}
+		m.facts.sparse.values[key] = is.value
+		m.facts.entries[key] = entryFact{entry: *e, hash: is.hash}
+		r.acceptor.shadow.slots[e.Index] = is
+		if p.slots == nil {
+			p.slots = make(map[consensus.Index]accepted)
+		}
+		p.slots[e.Index] = is
+	}
+	r.acceptor.shadow.decided = max(r.acceptor.shadow.decided, a.Decided)
+	if !a.Empty() {
+		r.pending = append(r.pending, p)
+	}
+}
+
+// checkProposer: who proposes has promises of those who govern the slot, and stays within
+// the window. Reference: P3 and P8 of consensus/paxos.
+func (m *sparseMachine) checkProposer(entries []consensus.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	st := m.Machine.Status()
+	if st.Role != consensus.Leader {
+		return
+	}
+	for k := range entries {
+		e, decided := &entries[k], consensus.Index(len(m.facts.decided))
+		if e.Index <= decided {
+			continue
+		}
+		if e.Index > decided+m.facts.sparse.window {
+			m.s.violate("window", "shard %d leader %v proposes in slot %d, decided is %d", m.facts.id, st.ID, e.Index, decided)
+		}
+		c, _ := m.facts.sparse.governs(e.Index)
+		_, elect := quorums(c)
+		if n := m.facts.count(c, func(r *replicaFacts) bool { return r.hard.Epoch >= e.Epoch }); n < elect {
+			m.s.violate("promises", "shard %d leader %v proposes in slot %d of epoch %d with %d promises of %v",
+				m.facts.id, st.ID, e.Index, e.Epoch, n, c)
+		}
+	}
+}
+
+// learn: agreement, order, and a quorum of disks with one ballot's value before anything is
+// decided.
+func (m *sparseMachine) learn(span consensus.Span) {
+	m.checkLearnOrder(span)
+	for i := span.Lo; i < span.Hi; i++ {
+		a, ok := m.replica.acceptor.shadow.slots[i]
+		if !ok {
+			m.s.violate("agreement", "shard %d replica %v learns %d, which its log does not hold", m.facts.id, m.replica.id, i)
+		}
+		if int(i) <= len(m.facts.decided) {
+			if d := m.facts.decided[i-1]; d.epoch != a.orig || d.hash != a.hash {
+				m.s.violate("agreement", "shard %d slot %d: replica %v learns %+v, decided is %+v", m.facts.id, i, m.replica.id, a, d)
+			}
+			continue
+		}
+		m.checkLearnRule(i, a.value)
+		m.facts.decided = append(m.facts.decided, decision{epoch: a.orig, hash: a.hash})
+		e := m.facts.entries[entryKey{i, a.epoch}].entry
+		e.Epoch = e.Orig
+		if m.facts.decide(m.s, &e) && e.Kind == consensus.EntryMembership {
+			m.facts.sparse.changes = append(m.facts.sparse.changes, change{i, m.facts.configuration})
+			m.checkHandover(i)
+		}
+	}
+}
+
+// checkLearnRule: a deciding quorum of who governs the slot has accepted the value in one
+// epoch, durably. Reference: P1 of consensus/paxos.
+func (m *sparseMachine) checkLearnRule(i consensus.Index, v value) {
+	c, _ := m.facts.sparse.governs(i)
+	decide, _ := quorums(c)
+	votes := make(map[consensus.Epoch]int)
+	m.facts.count(c, func(r *replicaFacts) bool {
+		if r.acceptor == nil {
+			return false
+		}
+		if a, ok := r.acceptor.durable.slots[i]; ok && a.value == v {
+			votes[a.epoch]++
+		}
+		return true
+	})
+	for _, n := range votes {
+		if n >= decide {
+			return
+		}
+	}
+	m.s.violate("learn-rule", "shard %d slot %d: replica %v learned %+v, durable by epoch at %v of %v", m.facts.id, i, m.replica.id, v, votes, c)
+}
+
+// checkHandover: once a change is over, a deciding quorum of the new voters knows durably
+// all that the old ones have decided. Reference: P7 of consensus/paxos.
+func (m *sparseMachine) checkHandover(i consensus.Index) {
+	c := &m.facts.configuration
+	if c.Joint() {
+		return
+	}
+	m.s.report.count("check handover")
+	decide, _ := quorums(c)
+	_, at := m.facts.sparse.governs(i)
+	begin := at + m.facts.sparse.window
+	knows := func(r *replicaFacts) bool {
+		return r.acceptor != nil && max(r.acceptor.durable.decided, r.acceptor.durable.base)+1 >= begin
+	}
+	if n := m.facts.count(c, knows); n < decide {
+		m.s.violate("handover", "shard %d: the change at %d is over with %d, and %d of %v know what was decided before", m.facts.id, at, i, n, c)
+	}
+}
