@@ -33,6 +33,11 @@ func newWrite(rd *consensus.Ready) write {
 	return w
 }
 
+// empty reports whether there is nothing to write: messages wait for an earlier write.
+func (w *write) empty() bool {
+	return w.hard == nil && w.truncate == 0 && len(w.entries) == 0 && w.decided == 0 && !w.repaired && w.install == nil
+}
+
 // lowest is the first index that a write touches; zero: none.
 func (w *write) lowest() consensus.Index {
 	low := w.truncate
