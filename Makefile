@@ -1,4 +1,4 @@
-# What can be made. Targets write to bin/ and .soak/ only.
+# What can be made. Targets write to bin/ and .soak/ only, and engines to docs/.
 
 MODULES := . e2e bench
 SEED    ?= 1
@@ -51,8 +51,16 @@ bench: ## three of ours and three etcd members in turns; about 20 minutes
 	cd bench && go run .
 
 .PHONY: bench-engines
-bench-engines: ## the consensus engines beside etcd's raft, in one process; a minute
-	go test ./consensus -run '^$$' -bench Replicate -count 6
+bench-engines: bin/benchstat ## the consensus engines beside etcd's raft, in one process; a minute
+	go test ./consensus -run '^$$' -bench Replicate -count 6 >bin/engines.bench
+	bin/benchstat -col '/engine@(etcd raft paxos)' -filter '.unit:(entries/s OR allocs/op)' bin/engines.bench | tee bin/engines.speed
+
+bin/benchstat: tools/go.mod tools/go.sum
+	cd tools && go build -o ../bin/ golang.org/x/perf/cmd/benchstat
+
+.PHONY: engines
+engines: $(if $(BENCH),bench-engines) ## tables and pictures of docs/engines.md; the speed, too: make engines BENCH=1
+	go test ./consensus/scenarios -count=1 -run TestDocument -scenarios.write $(if $(BENCH),-scenarios.speed=$(CURDIR)/bin/engines.speed)
 
 .PHONY: ci
 ci: ## all checks of a commit; at most 15 minutes on two cores

@@ -27,6 +27,7 @@ var directions = map[string]rule{
 		"an engine knows the contract and nothing that drives it"},
 	"consensus/consensustest": {[]string{"consensus"},
 		"the conformance suite knows an engine by its contract only, so that it can test one that is not ours"},
+	"consensus/scenarios": {nil, "it has only tests, which compare engines and make pictures of that"},
 	"consensus/etcdraft": {[]string{"consensus"},
 		"an adapter knows the contract and the library that it adapts; raft's own arithmetic is the library's"},
 
