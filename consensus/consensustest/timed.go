@@ -140,7 +140,7 @@ func (w *Timed) Elect(id consensus.ReplicaID, patience int) *Host {
 
 // arrivals delivers what is due, and reports whether that was anything.
 func (w *Timed) arrivals() bool {
-	any := false
+	did := false
 	w.dispatch()
 	for k := 0; k < len(w.due); {
 		d := w.due[k]
@@ -148,7 +148,7 @@ func (w *Timed) arrivals() bool {
 			k++
 			continue
 		}
-		any = true
+		did = true
 		w.due = append(w.due[:k], w.due[k+1:]...)
 		if d.lost {
 			w.Drop(k)
@@ -157,7 +157,7 @@ func (w *Timed) arrivals() bool {
 		}
 		w.dispatch()
 	}
-	return any
+	return did
 }
 
 // dispatch decides when the messages arrive that have left since it was called last. They
@@ -187,21 +187,21 @@ func (w *Timed) write(h *Host) bool {
 	if d.life != h.life {
 		d.life, d.batch = h.life, 0
 	}
-	any := false
+	did := false
 	if d.batch > 0 && w.Now >= d.until && !h.Stuck {
 		w.Sync(h, d.batch)
-		d.batch, any = 0, true
+		d.batch, did = 0, true
 	}
 	if d.batch > 0 {
-		return any
+		return did
 	}
 	// What waits for writes that are durable already costs no sync of its own.
 	for len(h.writes) > 0 && h.writes[0].empty() {
 		w.Sync(h, 1)
-		any = true
+		did = true
 	}
 	if len(h.writes) > 0 && !h.Stuck {
 		d.batch, d.until = len(h.writes), w.Now+d.sync
 	}
-	return any
+	return did
 }

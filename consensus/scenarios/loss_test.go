@@ -3,6 +3,7 @@ package scenarios
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -98,4 +99,38 @@ func lossTable() string {
 		}
 	}
 	return b.String()
+}
+
+// lossPicture has a row for each engine and loss: dots at half, 99 % and 99.9 % of the
+// commands, on a logarithmic axis because the last are a dozen times the first.
+func lossPicture() *picture {
+	const row, gap, top, left = 22, 16, 56, 170
+	rows := float64(len(losses)*len(engines))*row + float64(len(losses)-1)*gap
+	p := &picture{width: 720, height: top + rows + 54, about: "Latency of commands by engine, when no messages, one and five in a hundred are lost"}
+	x := scale{lo: 5, hi: 400, begin: left, end: 700, log: true}
+	p.across(x, top-8, top+rows, []float64{5, 10, 20, 50, 100, 200, 400}, "ticks from proposed until decided (logarithmic)")
+	p.circle(left+6, 20, 5, "lead")
+	p.text(left+16, 24, "p", "start", "half of the commands")
+	p.circle(left+186, 20, 4, "node")
+	p.text(left+196, 24, "p", "start", "99 of 100")
+	p.line(left+290, 14, left+290, 26, "link")
+	p.text(left+298, 24, "p", "start", "999 of 1,000")
+	y := float64(top)
+	for k, percent := range losses {
+		p.text(8, y+row/2+4, "h", "start", strconv.Itoa(percent)+" % lost")
+		for _, e := range engines {
+			s, h, mid := &lossRuns()[e.Name][k], hue(e.Name), y+row/2
+			half, most, last := x.at(float64(s.latency(500))), x.at(float64(s.latency(990))), x.at(float64(s.latency(999)))
+			line := fmt.Sprintf("l%d", h)
+			p.text(left-12, mid+4, "p", "end", e.Name)
+			p.line(half, mid, last, mid, line)
+			p.line(last, mid-6, last, mid+6, line)
+			p.circle(most, mid, 4, line+" hollow")
+			p.circle(half, mid, 5, fmt.Sprintf("f%d", h))
+			p.text(last+8, mid+4, "s", "start", strconv.Itoa(s.latency(999)))
+			y += row
+		}
+		y += gap
+	}
+	return p
 }

@@ -78,15 +78,3 @@ func (p *picture) replica(v *view, id consensus.ReplicaID, at place) {
 	}
 	p.text(at.x, at.y+radius+16, "s", "middle", note)
 }
-
-func constrainedPicture() *picture {
-	return topology("Constrained election: 1 is dead, and 2, 3 and 4 hear each other only through 5, which has slept",
-		views(constrained), 240, []place{
-			{x: 60, y: 90}, {x: 75, y: 200}, {x: 170, y: 200}, {x: 265, y: 200}, {x: 170, y: 90, beside: true},
-		})
-}
-
-func chainedPicture() *picture {
-	return topology("Chained partition: 1, which leads, and 3 hear each other only through 2",
-		views(chained), 130, []place{{x: 60, y: 80}, {x: 170, y: 80}, {x: 280, y: 80}})
-}
