@@ -1,12 +1,7 @@
 package sim
 
 import (
-	"time"
-
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/quorate/quorate/consensus"
-	"github.com/quorate/quorate/consensus/etcdraft"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -21,140 +16,6 @@ type checkedMachine struct {
 	replica *replicaFacts
 	boot    int // which life of the node's process
 }
-
-// shardFacts is what must be true of a shard once and for all.
-type shardFacts struct {
-	id       shard.ID
-	leaders  map[consensus.Epoch]leadership
-	entries  map[entryKey]entryFact
-	decided  []decision      // by index, from 1
-	fence    consensus.Epoch // the highest first epoch decided
-	proposed map[consensus.Epoch]*proposals
-	sparse   *sparseFacts // nil: logs have no holes
-	replicas map[consensus.ReplicaID]*replicaFacts
-
-	oracle        *oracle
-	led           time.Duration             // when the barrier of its latest leader was decided
-	configuration consensus.Configuration   // the latest decided
-	memberships   []consensus.Configuration // all that were decided, the first one included
-	acked         uint64                    // highest index that a client was told of
-	blind         map[string][]blindOp      // single-key operations by key
-}
-
-// proposals are what the leader of an epoch was given, in order; those before next are
-// decided, or never will be.
-type proposals struct {
-	hashes []uint64
-	next   int
-}
-
-type leadership struct {
-	replica consensus.ReplicaID
-	boot    int
-}
-
-type entryKey struct {
-	index consensus.Index
-	epoch consensus.Epoch
-}
-
-type entryFact struct {
-	hash      uint64
-	prevEpoch consensus.Epoch
-	entry     consensus.Entry
-}
-
-type decision struct {
-	epoch consensus.Epoch // of the entry
-	by    consensus.Epoch // in which it was decided
-	hash  uint64
-}
-
-// replicaFacts outlive the replica's process: they are what its disk must hold.
-type replicaFacts struct {
-	id      consensus.ReplicaID
-	shadow  shadowLog
-	durable shadowLog
-	hard    consensus.HardState                     // as durable
-	votes   map[consensus.Epoch]consensus.ReplicaID // as durable
-	last    consensus.HardState                     // as last appended
-	pending []pendingAppend
-	learned consensus.Index // highest learned in this life
-	// doubt: the disk has lost something. What the replica acknowledged before was
-	// true then and is in lost; what it says in doubt counts for nothing.
-	doubt bool
-	lost  shadowLog
-
-	acceptor *acceptorFacts // of a sparse log, in place of shadow and durable
-}
-
-type pendingAppend struct {
-	seq      consensus.Seq
-	hard     *consensus.HardState
-	truncate consensus.Index
-	entries  []shadowEntry
-	first    consensus.Index
-	repaired bool
-	slots    map[consensus.Index]accepted // of a sparse log, in place of entries
-	decided  consensus.Index
-}
-
-type shadowEntry struct {
-	epoch consensus.Epoch
-	hash  uint64
-}
-
-// shadowLog is a log reduced to epochs and hashes; base is the last index no
-// longer in it.
-type shadowLog struct {
-	base      consensus.Index
-	baseEpoch consensus.Epoch
-	entries   []shadowEntry
-}
-
-func (l *shadowLog) last() consensus.Index { return l.base + consensus.Index(len(l.entries)) }
-
-func (l *shadowLog) at(i consensus.Index) (shadowEntry, bool) {
-	if i <= l.base || i > l.last() {
-		return shadowEntry{}, false
-	}
-	return l.entries[i-l.base-1], true
-}
-
-func (l *shadowLog) epochAt(i consensus.Index) (consensus.Epoch, bool) {
-	if i == l.base {
-		return l.baseEpoch, true
-	}
-	e, ok := l.at(i)
-	return e.epoch, ok
-}
-
-// has reports whether the entry of an epoch is or was in the log.
-func (l *shadowLog) has(i consensus.Index, epoch consensus.Epoch) bool {
-	e, ok := l.at(i)
-	return i <= l.base || ok && e.epoch == epoch
-}
-
-func (l *shadowLog) truncate(from consensus.Index) {
-	if from <= l.last() && from > l.base {
-		l.entries = l.entries[:from-l.base-1]
-	}
-}
-
-func (l *shadowLog) release(to consensus.Index) {
-	if to <= l.base || to > l.last() {
-		return
-	}
-	epoch, _ := l.epochAt(to)
-	l.entries = append([]shadowEntry(nil), l.entries[to-l.base:]...)
-	l.base, l.baseEpoch = to, epoch
-}
-
-func (l *shadowLog) reset(base consensus.Index, epoch consensus.Epoch) {
-	*l = shadowLog{base: base, baseEpoch: epoch}
-}
-
-func entryHash(e *consensus.Entry) uint64 { return xxhash.Sum64(e.Data) ^ uint64(e.Kind) }
 
 // checkedEngine wraps an engine so that its machines are watched.
 func (s *Sim) checkedEngine(e consensus.Engine, n *simNode, id shard.ID) consensus.Engine {
@@ -250,19 +111,6 @@ func (r *replicaFacts) certain() consensus.Index {
 	return last
 }
 
-// superseded reports whether a restart rightly gave up the rest of a log: the
-// engine had applied past a truncation that the crash took back.
-func superseded(was, found *shadowLog) bool {
-	e, ok := was.at(found.base)
-	return ok && e.epoch != found.baseEpoch
-}
-
-func (l *shadowLog) clone() shadowLog {
-	d := *l
-	d.entries = append([]shadowEntry(nil), l.entries...)
-	return d
-}
-
 // Step counts refusals by their reason.
 func (m *checkedMachine) Step(msg consensus.Message) error {
 	err := m.Machine.Step(msg)
@@ -283,18 +131,6 @@ func (m *checkedMachine) Propose(p consensus.Proposal) error {
 		m.facts.propose(m.Machine.Status().HardState.Epoch, p.Commands)
 	}
 	return nil
-}
-
-// propose notes what the leader of an epoch is given.
-func (f *shardFacts) propose(epoch consensus.Epoch, commands []consensus.Command) {
-	p := f.proposed[epoch]
-	if p == nil {
-		p = &proposals{}
-		f.proposed[epoch] = p
-	}
-	for i := range commands {
-		p.hashes = append(p.hashes, xxhash.Sum64(commands[i].Data))
-	}
 }
 
 // Done follows what the disk has confirmed.
@@ -498,47 +334,6 @@ func (m *checkedMachine) learn(span consensus.Span) {
 	}
 }
 
-// decide notes a newly decided entry, and reports whether it counts: one of an earlier
-// leader than what is decided before does not (C11).
-func (f *shardFacts) decide(s *Sim, e *consensus.Entry) bool {
-	if e.Orig < f.fence {
-		s.report.count("check skipped entry")
-		f.oracle.decide(&consensus.Entry{Index: e.Index, Epoch: f.fence, Orig: f.fence, Kind: consensus.EntryBarrier})
-		return false
-	}
-	f.fence = e.Orig
-	if e.Kind == consensus.EntryCommand {
-		f.checkOrder(s, e)
-	}
-	f.oracle.decide(e)
-	if e.Kind == consensus.EntryBarrier {
-		f.led = s.now
-	}
-	if e.Kind == consensus.EntryMembership {
-		c, err := consensus.DecodeConfiguration(e.Data)
-		if err != nil {
-			s.violate("membership", "shard %d entry %d: %v", f.id, e.Index, err)
-		}
-		f.configuration = c
-		f.memberships = append(f.memberships, c)
-	}
-	return true
-}
-
-// checkOrder: validity and primary order. A command that counts was proposed in its first
-// epoch, and behind what counts of that epoch already.
-func (f *shardFacts) checkOrder(s *Sim, e *consensus.Entry) {
-	hash := xxhash.Sum64(e.Data)
-	p := f.proposed[e.Orig]
-	for p != nil && p.next < len(p.hashes) {
-		p.next++
-		if p.hashes[p.next-1] == hash {
-			return
-		}
-	}
-	s.violate("primary-order", "shard %d entry %d was not proposed in epoch %d, or out of order", f.id, e.Index, e.Orig)
-}
-
 // checkQuorumDurable: nothing is decided before a quorum of disks has it. The
 // first to learn is the leader, whose configuration is in force.
 func (m *checkedMachine) checkQuorumDurable(i consensus.Index) {
@@ -560,15 +355,6 @@ func (m *checkedMachine) checkQuorumDurable(i consensus.Index) {
 		}
 	}
 	m.s.violate("quorum-durable", "shard %d entry %d is decided by %v and not durable at a quorum of %v", m.facts.id, i, st.ID, st.Configuration)
-}
-
-// mayDecide are the configurations of which one decides at a leader: in Raft the one in its
-// log; in etcd's the one that it has applied, which is one of the last three.
-func (f *shardFacts) mayDecide(s *Sim, st *consensus.Status) []consensus.Configuration {
-	if s.engineOf(f.id).Name != etcdraft.Engine.Name {
-		return []consensus.Configuration{st.Configuration}
-	}
-	return append([]consensus.Configuration{st.Configuration}, f.memberships[max(0, len(f.memberships)-3):]...)
 }
 
 // majorities reports whether a majority of the voters has something, and one of the voters
