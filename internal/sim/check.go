@@ -42,6 +42,7 @@ func (c *checkers) shard(id shard.ID) *shardFacts {
 		if c.s.engineOf(id).Sparse {
 			f.sparse = &sparseFacts{
 				window: consensus.Index(c.s.opts.swarm.window), first: f.configuration, values: make(map[entryKey]value),
+				votes: make(map[entryKey][]consensus.ReplicaID),
 			}
 		}
 		c.shards[id] = f

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/shard"
@@ -53,7 +54,9 @@ func (l *slotLog) release(to consensus.Index) {
 type sparseFacts struct {
 	window consensus.Index // α
 	values map[entryKey]value
-	first  consensus.Configuration
+	// votes are who has ever had a ballot's value of a slot on disk.
+	votes map[entryKey][]consensus.ReplicaID
+	first consensus.Configuration
 	// changes are the membership entries that count, by index.
 	changes []change
 }
@@ -74,6 +77,13 @@ func (f *sparseFacts) governs(i consensus.Index) (c *consensus.Configuration, at
 		c, at = &f.changes[k].Configuration, f.changes[k].index
 	}
 	return c, at
+}
+
+// accepted takes note of a value that is durable at an acceptor.
+func (f *sparseFacts) accepted(id consensus.ReplicaID, i consensus.Index, epoch consensus.Epoch) {
+	if key := (entryKey{i, epoch}); !slices.Contains(f.votes[key], id) {
+		f.votes[key] = append(f.votes[key], id)
+	}
 }
 
 // quorums returns how many voters decide and how many elect.
@@ -115,6 +125,7 @@ func (c *checkers) watchSparse(m consensus.Machine, n *simNode, id shard.ID, cfg
 				c.s.violate("durability", "shard %d replica %v found %+v in slot %d, accepted was %+v", id, cfg.ID, *info, i, v)
 			}
 			found.slots[i] = accepted{info.Epoch, v}
+			facts.sparse.accepted(cfg.ID, i, info.Epoch)
 		}
 	}
 	for i, want := range was.slots {
@@ -145,6 +156,7 @@ func (m *sparseMachine) Done(d consensus.Done) {
 			r.votes[r.hard.Epoch] = r.hard.Vote
 		}
 		for i, a := range p.slots {
+			m.facts.sparse.accepted(r.id, i, a.epoch)
 			if i > r.acceptor.durable.base {
 				r.acceptor.durable.slots[i] = a
 			}
@@ -276,22 +288,17 @@ func (m *sparseMachine) learn(span consensus.Span) {
 func (m *sparseMachine) checkLearnRule(i consensus.Index, v value) {
 	c, _ := m.facts.sparse.governs(i)
 	decide, _ := quorums(c)
-	votes := make(map[consensus.Epoch]int)
-	m.facts.count(c, func(r *replicaFacts) bool {
-		if r.acceptor == nil {
-			return false
+	for epoch := v.orig; epoch <= m.replica.last.Epoch; epoch++ {
+		key := entryKey{i, epoch}
+		if m.facts.sparse.values[key] != v {
+			continue
 		}
-		if a, ok := r.acceptor.durable.slots[i]; ok && a.value == v {
-			votes[a.epoch]++
-		}
-		return true
-	})
-	for _, n := range votes {
-		if n >= decide {
+		votes := m.facts.sparse.votes[key]
+		if m.facts.count(c, func(r *replicaFacts) bool { return slices.Contains(votes, r.id) }) >= decide {
 			return
 		}
 	}
-	m.s.violate("learn-rule", "shard %d slot %d: replica %v learned %+v, durable by epoch at %v of %v", m.facts.id, i, m.replica.id, v, votes, c)
+	m.s.violate("learn-rule", "shard %d slot %d: replica %v learned %+v, which in no epoch was durable at enough of %v", m.facts.id, i, m.replica.id, v, c)
 }
 
 // checkHandover: once a change is over, a deciding quorum of the new voters knows durably
