@@ -16,6 +16,7 @@ var mutantBudget = flag.Int("sim.budget", 60, "seeds to find a mutant in")
 // hunt says how a mutant is looked for.
 type hunt struct {
 	nodes  int    // zero: as the seed draws
+	engine string // zero: the one that the mutant's name begins with, or raft
 	fault  string // the only kind of fault; "": the seed's mix
 	budget int    // seeds; zero: the flag
 	// elsewhere names the suite that catches a bug which no run of the simulator can
@@ -37,21 +38,22 @@ var hunts = map[mutant.Name]hunt{
 	mutant.RaftVoteInDoubt:        {fault: "bit rot,crash one,isolate leader,partition,slow link"},
 	mutant.RaftCountDoubtful:      {fault: "bit rot,crash one,isolate leader,partition,slow link"},
 
+	mutant.ShardFenceIgnored: {engine: "paxos"},
+
 	mutant.RaftPreVoteIgnoreLeader: {elsewhere: "consensus/raft, half a partition: it disturbs, and breaks no promise"},
 	mutant.WALFreeEarly:            {elsewhere: "internal/wal, crash at every operation"},
 }
 
-// engines are the prefixes of mutants of engines that the simulator does not run yet.
-var engines = []string{"paxos-", "etcdraft-"}
-
-// elsewhere names the suite that catches a mutant instead, if the simulator cannot.
-func elsewhere(name mutant.Name) string {
-	for _, prefix := range engines {
-		if strings.HasPrefix(string(name), prefix) {
-			return "consensus/" + strings.TrimSuffix(prefix, "-") + ", random groups: the simulator runs consensus/raft"
-		}
+// engineOf is the engine whose clusters a mutant is looked for in.
+func engineOf(name mutant.Name) string {
+	if e := hunts[name].engine; e != "" {
+		return e
 	}
-	return hunts[name].elsewhere
+	prefix, _, _ := strings.Cut(string(name), "-")
+	if KnowsEngine(prefix) {
+		return prefix
+	}
+	return engineNames[0]
 }
 
 // Goal: the simulator finds every seeded bug.
@@ -61,8 +63,8 @@ func TestMutants(t *testing.T) {
 	var table strings.Builder
 	for _, m := range mutant.Table {
 		h := hunts[m.Name]
-		if where := elsewhere(m.Name); where != "" {
-			fmt.Fprintf(&table, "%-28s %-20s %s\n", m.Name, "-", where)
+		if h.elsewhere != "" {
+			fmt.Fprintf(&table, "%-28s %-20s %s\n", m.Name, "-", h.elsewhere)
 			continue
 		}
 		t.Run(string(m.Name), func(t *testing.T) { hunted(t, m, h, &table) })
@@ -75,7 +77,9 @@ func hunted(t *testing.T, m mutant.Mutant, h hunt, table *strings.Builder) {
 	if budget == 0 {
 		budget = *mutantBudget
 	}
-	options := func(seed uint64) Options { return Options{Seed: seed, Nodes: h.nodes, Only: h.fault} }
+	options := func(seed uint64) Options {
+		return Options{Seed: seed, Engine: engineOf(m.Name), Nodes: h.nodes, Only: h.fault}
+	}
 	if err := mutant.Select(m.Name); err != nil {
 		t.Fatal(err)
 	}

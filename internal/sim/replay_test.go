@@ -8,15 +8,15 @@ import (
 // Two runs of one seed give the same trace, byte for byte: a failure can be looked
 // at again as often as it takes.
 func TestReplay(t *testing.T) {
-	for _, seed := range []uint64{1, 2, 3, 4} {
+	for seed, engine := range []string{"raft", "raft", "paxos", "etcdraft", Mixed} {
 		var first, second bytes.Buffer
-		Run(Options{Seed: seed, Trace: &first})
-		Run(Options{Seed: seed, Trace: &second})
+		Run(Options{Seed: uint64(seed), Engine: engine, Trace: &first})
+		Run(Options{Seed: uint64(seed), Engine: engine, Trace: &second})
 		if first.Len() == 0 {
-			t.Fatalf("seed %d: no trace", seed)
+			t.Fatalf("%s, seed %d: no trace", engine, seed)
 		}
 		if !bytes.Equal(first.Bytes(), second.Bytes()) {
-			t.Errorf("seed %d: %s", seed, firstDifference(first.Bytes(), second.Bytes()))
+			t.Errorf("%s, seed %d: %s", engine, seed, firstDifference(first.Bytes(), second.Bytes()))
 		}
 	}
 }

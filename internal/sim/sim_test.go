@@ -40,7 +40,14 @@ func batchSeeds(count int) []uint64 {
 	return seeds
 }
 
-// Goal: nothing that a cluster promises is broken by any mix of faults.
+// shares are how much of a batch each engine gets, as parts of the whole; the first is the
+// one that a server runs unless it is told otherwise.
+var shares = []struct {
+	engine string
+	part   float64
+}{{"raft", 1}, {"paxos", 0.5}, {"etcdraft", 0.5}, {Mixed, 0.25}}
+
+// Goal: nothing that a cluster promises is broken by any mix of faults, whatever its engine.
 // Method: play seeds; every checker judges each of them, and every fault, message
 // and recovery must have happened somewhere in the batch.
 func TestSeeds(t *testing.T) {
@@ -50,10 +57,18 @@ func TestSeeds(t *testing.T) {
 	if mutant.Enabled {
 		t.Skip("TestMutants has its own seeds")
 	}
-	seeds := batchSeeds(*seedsFlag)
+	for _, share := range shares {
+		t.Run(share.engine, func(t *testing.T) {
+			testSeeds(t, share.engine, batchSeeds(max(1, int(share.part*float64(*seedsFlag)))), *seedsFlag >= 200)
+		})
+	}
+}
+
+// testSeeds plays a batch; a whole one must not miss anything.
+func testSeeds(t *testing.T, engine string, seeds []uint64, whole bool) {
 	var total Report
 	began := time.Now()
-	Batch(seeds, func(seed uint64) Report { return Run(Options{Seed: seed}) }, func(r *Report) bool {
+	Batch(seeds, func(seed uint64) Report { return Run(Options{Seed: seed, Engine: engine}) }, func(r *Report) bool {
 		total.Merge(r)
 		if r.Failure != nil {
 			t.Errorf("%s\n%s", r.Failure, r.Replay("", ""))
@@ -66,7 +81,7 @@ func TestSeeds(t *testing.T) {
 	})
 	t.Logf("\n%s", total.Table())
 	t.Logf("%d seeds in %v: %s", len(seeds), time.Since(began).Round(time.Millisecond), total.Speed())
-	if len(seeds) >= 200 && !t.Failed() {
+	if whole && !t.Failed() {
 		for _, missing := range total.Missing() {
 			t.Errorf("never happened in %d seeds: %s", len(seeds), missing)
 		}
@@ -75,13 +90,15 @@ func TestSeeds(t *testing.T) {
 
 // Goal: a cluster without faults serves all and loses nothing.
 func TestCalm(t *testing.T) {
-	for seed := range uint64(3) {
-		r := Run(Options{Seed: seed + 1, Calm: true, Duration: 3 * time.Second})
-		if r.Failure != nil {
-			t.Fatalf("%s", r.Failure)
-		}
-		if r.Operations < 200 {
-			t.Errorf("seed %d: %d operations in %v", r.Seed, r.Operations, r.SimTime)
+	for _, share := range shares {
+		for seed := range uint64(3) {
+			r := Run(Options{Seed: seed + 1, Engine: share.engine, Calm: true, Duration: 3 * time.Second})
+			if r.Failure != nil {
+				t.Fatalf("%s: %s", share.engine, r.Failure)
+			}
+			if r.Operations < 200 {
+				t.Errorf("%s, seed %d: %d operations in %v", share.engine, r.Seed, r.Operations, r.SimTime)
+			}
 		}
 	}
 }
