@@ -156,7 +156,7 @@ func TestBootstrapMistakes(t *testing.T) {
 		{own + "a=http://10.0.0.1:2380,a=http://10.0.0.2:2380", "give each member a name of its own"},
 		{own + "a=http://10.0.0.1:2380 --initial-cluster-state existing", "lists only this member"},
 		{own + five + " --engine paxos --write-quorum 1", "--write-quorum is 1: a decision would be on one disk, and lost with it: use 2 or more"},
-		{own + five + " --engine paxos --write-quorum 4", "of 5 members 3 are a majority, and more never have to decide: use 2 to 3"},
+		{own + five + " --engine paxos --write-quorum 4", "of 5 members 3 are a majority, and more never have to decide: use 2 or more, up to 3"},
 		{own + five + " --engine etcdraft --write-quorum 2", "engine etcdraft always decides with a majority"},
 		{own + five + " --write-quorum 2", "engine raft always decides with a majority: leave it out, or found the cluster with --engine paxos"},
 		{"--engine paxos --write-quorum 2", "only one member"},

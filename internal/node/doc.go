@@ -20,7 +20,8 @@
 // # Data directory
 //
 //	DIR/LOCK      held while a node runs
-//	DIR/member    who this node is: cluster, node, incarnation, first members
+//	DIR/member    who this node is: cluster, node, incarnation, first members; on what
+//	              each shard was founded
 //	DIR/peers     who it has met, and on which disks
 //	DIR/starts    how often it was started: request numbers begin with it
 //	DIR/wal/      the write-ahead log of all shards
@@ -35,4 +36,6 @@
 //	    a node never goes on with a log or a state it cannot trust.
 //	N3  A node without state asks its peers before it bootstraps: when one of them
 //	    has state that includes it, its disk was lost, and it refuses to vote again.
+//	N4  A shard runs on the engine and began with the write quorum that were recorded when
+//	    it was founded; no message goes to or comes from a peer that recorded others.
 package node

@@ -81,7 +81,7 @@ func CheckWriteQuorum(write, voters int, engine string, flexible []string) error
 	case write < 2:
 		return fmt.Errorf("--write-quorum is %d: a decision would be on one disk, and lost with it: use 2 or more", write)
 	case write > majority:
-		return fmt.Errorf("--write-quorum is %d: of %d members %d are a majority, and more never have to decide: use 2 to %d",
+		return fmt.Errorf("--write-quorum is %d: of %d members %d are a majority, and more never have to decide: use 2 or more, up to %d, or leave it out",
 			write, voters, majority, majority)
 	}
 	return nil

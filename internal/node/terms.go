@@ -85,7 +85,7 @@ func (n *Node) agree(other transport.Identity) error {
 	if err != nil {
 		return fmt.Errorf("member %q does not say in a known way how its shards were founded: %w: start all members with one version", other.Name, err)
 	}
-	for _, s := range foundedShards {
+	for _, s := range slices.Backward(foundedShards) { // what clients use comes first
 		a, b := n.identity.Shards[s.id], theirs[s.id]
 		if a == b {
 			continue
