@@ -209,7 +209,9 @@ func TestUnreadableDirectory(t *testing.T) {
 		change     func([]byte) []byte // nil removes the file
 		want       string
 	}{
-		{"newer identity", "member", func(old []byte) []byte { return bytes.Replace(old, []byte(`"format":1`), []byte(`"format":9999`), 1) }, `9999.*newer`},
+		{"newer identity", "member", func(old []byte) []byte {
+			return regexp.MustCompile(`"format":\d+`).ReplaceAll(old, []byte(`"format":9999`))
+		}, `9999.*newer`},
 		{"newer engine", "db/FORMAT", newer, `9999.*(newer|knows)`},
 		{"damaged identity", "member", func(old []byte) []byte { return bytes.Replace(old, []byte(`"name"`), []byte(`"nane"`), 1) }, `member.*(damaged|checksum)`},
 		{"cut identity", "member", func(old []byte) []byte { return old[:len(old)/2] }, `member.*damaged`},

@@ -75,9 +75,10 @@ func Start(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// Flags returns the etcd flags that make m a member of initialCluster.
+// Flags returns the flags that make m a member of initialCluster: etcd's, and for quorate
+// the engine under test.
 func (m *Member) Flags(initialCluster string) []string {
-	return []string{
+	flags := []string{
 		"--name=" + m.Name,
 		"--data-dir=" + m.DataDir,
 		"--listen-client-urls=" + m.ClientURL(),
@@ -89,6 +90,10 @@ func (m *Member) Flags(initialCluster string) []string {
 		"--initial-cluster-token=e2e",
 		"--log-level=warn",
 	}
+	if m.bin.Name == "quorate" {
+		flags = append(flags, "--engine="+Engine())
+	}
+	return flags
 }
 
 // InitialCluster is the value of --initial-cluster.

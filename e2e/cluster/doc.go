@@ -4,7 +4,8 @@
 // A server is a command line, a data directory and two ports. Both the
 // server under test (`quorate serve`) and the reference (etcd, built from its
 // own module) take etcd's flags, so one type describes both, and a test that
-// passes with the reference on both sides has proved itself.
+// passes with the reference on both sides has proved itself. E2E_ENGINE runs
+// any of the suites on another consensus engine.
 //
 // What the package promises:
 //

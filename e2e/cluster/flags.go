@@ -15,6 +15,8 @@ var (
 		"server under test: quorate, or etcd to check the tests themselves")
 	binaryFlag = flag.String("binary", envString("E2E_BINARY", ""),
 		"path of a built quorate binary; empty builds ../cmd/quorate")
+	engineFlag = flag.String("engine", envString("E2E_ENGINE", "raft"),
+		"consensus engine of quorate's members: raft, paxos or etcdraft")
 	seedFlag = flag.Uint64("seed", envUint("E2E_SEED", 0),
 		"seed of every random choice; 0 takes one from the clock and prints it")
 )
@@ -32,6 +34,17 @@ func Seed(t testing.TB) uint64 {
 
 // UnderTest names the server under test, "quorate" or "etcd".
 func UnderTest() string { return *serverFlag }
+
+// Again is the flags that repeat a run on the same server, for messages.
+func Again() string {
+	if UnderTest() == "quorate" && Engine() != "raft" {
+		return "-server quorate -engine " + Engine()
+	}
+	return "-server " + UnderTest()
+}
+
+// Engine names the consensus engine of quorate's members.
+func Engine() string { return *engineFlag }
 
 // IntFlag declares an integer flag whose default comes from an environment
 // variable, then from fallback.

@@ -93,7 +93,7 @@ func differ(t *testing.T, seed uint64, requests int) (crashed bool) {
 
 // command is what a person types to see the same run again.
 func command(seed uint64, requests int) string {
-	c := fmt.Sprintf("go test ./differential -count=1 -v -run '^TestDifferential$' -server %s -seed %d -requests %d", cluster.UnderTest(), seed, requests)
+	c := fmt.Sprintf("go test ./differential -count=1 -v -run '^TestDifferential$' %s -seed %d -requests %d", cluster.Again(), seed, requests)
 	if *membersFlag != 1 {
 		c += fmt.Sprintf(" -members %d", *membersFlag)
 	}

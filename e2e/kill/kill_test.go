@@ -35,7 +35,7 @@ func TestKillRounds(t *testing.T) {
 		kinds[fmt.Sprintf("%d members, pause %v", len(f.members), f.pause)]++
 		t.Logf("round %d of %d: %v: %d answered, %d without answer, revision %d, %v", n+1, rounds, f, yes, no, w.last, time.Since(began).Round(time.Millisecond))
 		if err != nil {
-			t.Fatalf("round %d, %v: %v\nagain: go test ./kill -count=1 -v -run TestKillRounds -server %s -seed %d -rounds %d", n+1, f, err, cluster.UnderTest(), seed, rounds)
+			t.Fatalf("round %d, %v: %v\nagain: go test ./kill -count=1 -v -run TestKillRounds %s -seed %d -rounds %d", n+1, f, err, cluster.Again(), seed, rounds)
 		}
 	}
 	t.Logf("%d rounds, %d operations answered, %d without answer, %d events watched, watch reopened %d times, faults %v",

@@ -23,7 +23,8 @@ const repairLimit = 20 * time.Second
 // Goal: a member whose log has rotted where it was durable comes back by itself, and votes
 // again. Method: SIGKILL a follower, flip a bit in the middle of what it logged, start it,
 // wait until it says that nothing is in doubt; then kill another member, so that nothing is
-// decided without the repaired one, and read everything there.
+// decided without the repaired one, and read everything there. Only our Raft can be repaired;
+// on another engine the member must refuse to start, and the others must go on.
 func TestRepairOfDamagedLog(t *testing.T) {
 	cluster.NeedsQuorate(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -50,6 +51,15 @@ func TestRepairOfDamagedLog(t *testing.T) {
 	}
 	if err := victim.Start(); err != nil {
 		t.Fatal(err)
+	}
+	if cluster.Engine() != "raft" {
+		if err := refusesToVote(ctx, victim); err != nil {
+			t.Fatalf("%v\n%s", err, victim.Log())
+		}
+		if err := putWithin(ctx, cluster.Client(t, other.ClientURL()), 10*time.Second); err != nil {
+			t.Fatalf("no put without the damaged member: %v", err)
+		}
+		return
 	}
 	if err := c.WaitReady(ctx); err != nil {
 		t.Fatal(err)
@@ -80,6 +90,20 @@ func TestRepairOfDamagedLog(t *testing.T) {
 	if len(got.Kvs) != puts {
 		t.Errorf("%d keys of %d", len(got.Kvs), puts)
 	}
+}
+
+// refusesToVote waits for a member with a damaged log to end, with what to do as its last
+// words.
+func refusesToVote(ctx context.Context, m *cluster.Member) error {
+	code, err := m.WaitExit(ctx)
+	if err != nil {
+		return err
+	}
+	log := m.Log()
+	if code == 0 || !strings.Contains(log, "Log.InDoubt") || !strings.Contains(log, "remove") {
+		return fmt.Errorf("%s ended with code %d and does not say what to do about its damaged log", m.Name, code)
+	}
+	return nil
 }
 
 func marker(i int) string { return fmt.Sprintf("value number %02d, which stands in the log once", i) }
