@@ -121,9 +121,44 @@ func TestCancelledRunEnds(t *testing.T) {
 func TestOptionsAreBounded(t *testing.T) {
 	for _, args := range []string{
 		"-turns=0", "-turns=101", "-rounds=0", "-keys=5000001", "-duration=61s", "-duration=0s",
+		"-compare=raft", "-compare=raft,", "-compare=raft,paxos,etcdraft",
 		"-clients=0", "-clients=5001", "-clients=x", "-only=nothing", "-o=xml", "-watchers=0", "extra",
 	} {
 		if _, err := parseOptions([]string{args}); err == nil {
+			t.Errorf("%s: accepted", args)
+		}
+	}
+}
+
+// Goal: -engine and -compare reach our members, in the order that the ratio is taken in, and
+// nobody else. Method: the command lines of the systems.
+func TestEnginesReachOurMembers(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"-ours=/x/quorate -peer=none", "quorate: /x/quorate"},
+		{"-ours=/x/quorate -peer=/y/other", "quorate: /x/quorate; other: /y/other"},
+		{"-ours=/x/quorate -engine=paxos -peer=/y/quorate", "quorate-paxos: /x/quorate --engine=paxos; quorate: /y/quorate"},
+		{"-ours=/x/quorate -compare=paxos,raft", "paxos: /x/quorate --engine=paxos; raft: /x/quorate --engine=raft"},
+		{"-ours=/x/quorate -compare=raft,raft", "raft: /x/quorate --engine=raft; raft-2: /x/quorate --engine=raft"},
+	} {
+		opts, err := parseOptions(strings.Fields(c.args))
+		if err != nil {
+			t.Errorf("%s: %v", c.args, err)
+			continue
+		}
+		systems, err := opts.systems(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, s := range systems {
+			got = append(got, s.Name+": "+strings.Join(s.Command, " "))
+		}
+		if strings.Join(got, "; ") != c.want {
+			t.Errorf("%s: %q, want %q", c.args, got, c.want)
+		}
+	}
+	for _, args := range []string{"-compare=paxos,raft -peer=etcd", "-compare=paxos,raft -engine=raft", "-ours=etcd -engine=paxos", "-ours=etcd -compare=paxos,raft"} {
+		if _, err := parseOptions(strings.Fields(args)); err == nil {
 			t.Errorf("%s: accepted", args)
 		}
 	}

@@ -28,6 +28,8 @@
 // machine's and only ratios travel. There is no network delay and no open-loop
 // load: latency is what a closed loop of so many clients sees.
 //
+// With -compare two consensus engines of ours take the turns, under the same rules.
+//
 // The etcd member is this same binary started as "bench etcd": the unchanged
 // server of the etcd release in go.mod with the dependencies that it names.
 package main

@@ -23,6 +23,9 @@ const (
 	builtInFloor = "floor"
 )
 
+// defaultEngine is our members' when nothing is said.
+const defaultEngine = "raft"
+
 // Limits of the flags: the benchmark is bounded whatever it is asked for (I5).
 const (
 	turnsMax    = 100
@@ -35,6 +38,8 @@ const (
 type options struct {
 	ours     string
 	peer     string
+	engine   string   // of our members; empty: not said
+	compare  []string // two engines of ours, in place of ours and peer
 	floor    bool
 	turns    int
 	rounds   int
@@ -50,10 +55,12 @@ type options struct {
 
 func parseOptions(args []string) (*options, error) {
 	opts := &options{command: strings.Join(append([]string{"bench"}, args...), " ")}
-	var clients, only string
+	var clients, only, compare string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&opts.ours, "ours", "", "`command` of a member of ours; etcd's flags are appended (default: build ../cmd/quorate and run \"quorate serve\")")
 	flags.StringVar(&opts.peer, "peer", builtInEtcd, "`command` of a member to compare with; \"etcd\" is the built-in etcd, \"none\" compares with nothing")
+	flags.StringVar(&opts.engine, "engine", "", "consensus `engine` of our members (default "+defaultEngine+")")
+	flags.StringVar(&compare, "compare", "", "two `engines` of ours, as in paxos,raft: they take turns, and nobody else")
 	flags.BoolVar(&opts.floor, "floor", false, "measure also a server that answers at once")
 	flags.IntVar(&opts.turns, "turns", 5, "alternating turns per workload")
 	flags.IntVar(&opts.rounds, "rounds", 10, "leader failures per system and kind")
@@ -70,6 +77,16 @@ func parseOptions(args []string) (*options, error) {
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	if compare != "" {
+		opts.compare = strings.Split(compare, ",")
+		given := func(name string) (found bool) {
+			flags.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+			return found
+		}
+		if given("peer") || given("engine") {
+			return nil, errors.New("-compare names both systems: leave -peer and -engine out")
+		}
+	}
 	if only != "" {
 		opts.only = strings.Split(only, ",")
 	}
@@ -84,6 +101,12 @@ func parseOptions(args []string) (*options, error) {
 }
 
 func (o *options) validate() error {
+	if len(o.compare) > 0 && (len(o.compare) != 2 || o.compare[0] == "" || o.compare[1] == "") {
+		return fmt.Errorf("-compare: %q are not two engines with a comma between them", strings.Join(o.compare, ","))
+	}
+	if o.ours == builtInEtcd && (o.engine != "" || len(o.compare) > 0) {
+		return errors.New("-ours etcd has no engines: leave -engine and -compare out")
+	}
 	for _, name := range o.only {
 		if !slices.Contains(workloadNames(), name) {
 			return fmt.Errorf("-only: unknown workload %q; known: %s", name, strings.Join(workloadNames(), ", "))
@@ -132,8 +155,19 @@ func (o *options) systems(ctx context.Context, dir string) ([]cluster.System, er
 			return nil, err
 		}
 	}
-	systems := []cluster.System{newSystem(self, ours, nil)}
-	if o.peer != "none" {
+	var systems []cluster.System
+	switch {
+	case len(o.compare) > 0:
+		for _, engine := range o.compare {
+			systems = append(systems, onEngine(newSystem(self, ours, nil), engine, engine, systems))
+		}
+	case o.engine != "":
+		sys := newSystem(self, ours, nil)
+		systems = append(systems, onEngine(sys, o.engine, sys.Name+"-"+o.engine, nil))
+	default:
+		systems = append(systems, newSystem(self, ours, nil))
+	}
+	if o.peer != "none" && len(o.compare) == 0 {
 		systems = append(systems, newSystem(self, o.peer, systems))
 	}
 	if o.floor {
@@ -149,12 +183,21 @@ func newSystem(self, command string, others []cluster.System) cluster.System {
 	if command == builtInEtcd || command == builtInFloor {
 		words = []string{self, command}
 	}
+	return cluster.System{Name: distinct(name, others), Command: words}
+}
+
+// onEngine is one of our systems on an engine, under a name of its own.
+func onEngine(sys cluster.System, engine, name string, others []cluster.System) cluster.System {
+	return cluster.System{Name: distinct(name, others), Command: append(slices.Clone(sys.Command), "--engine="+engine)}
+}
+
+func distinct(name string, others []cluster.System) string {
 	for _, other := range others {
 		if other.Name == name {
 			name += "-2"
 		}
 	}
-	return cluster.System{Name: name, Command: words}
+	return name
 }
 
 // buildOurs builds the server from the checkout that this module lies in.
