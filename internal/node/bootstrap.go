@@ -125,8 +125,15 @@ func (n *Node) bootstrap(ctx context.Context) error {
 		go func() { answers <- n.probe(ctx, m.Name, addr) }()
 	}
 	for range others {
-		if err := <-answers; err != nil {
-			return err
+		select {
+		case err := <-answers:
+			if err != nil {
+				return err
+			}
+		case err := <-n.disagreed:
+			// A peer was refused that founds a cluster just now, too, and gives up: alone
+			// this node would found one that the peer's next start does not fit.
+			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
 	if err := ctx.Err(); errors.Is(err, context.Canceled) {

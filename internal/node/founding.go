@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,11 +34,6 @@ func (r shardRecord) String() string {
 	}
 	return fmt.Sprintf("engine %s with write quorum %d", r.Engine, r.WriteQuorum)
 }
-
-// ErrEngine is returned by Start, wrapped with what to do, for a data directory whose
-// shards run on another engine or write quorum than was asked for, or on an engine that
-// this program lacks.
-var ErrEngine = errors.New("consensus engine does not fit")
 
 // found is how this configuration founds its shards. Of --write-quorum the system shard
 // gets nothing: it is written once in a while, and would only be elected with more members.

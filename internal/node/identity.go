@@ -55,6 +55,9 @@ var (
 	ErrFormat = errors.New("data directory has a newer format than this program")
 	// ErrDamaged: the directory lacks what it must have.
 	ErrDamaged = errors.New("data directory is damaged")
+	// ErrEngine: the directory's shards run on another engine or write quorum than was
+	// asked for, or on an engine that this program lacks.
+	ErrEngine = errors.New("consensus engine does not fit")
 	// ErrBootstrapped: the cluster knows this member, but its disk is empty.
 	ErrBootstrapped = errors.New("has already been bootstrapped")
 )

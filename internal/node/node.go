@@ -70,6 +70,7 @@ type Node struct {
 	stages    atomic.Pointer[shard.Stages] // as of the last tick
 	ready     chan struct{}                // closed once this node has served
 	failed    chan error                   // holds the error that N2 is about
+	disagreed chan error                   // holds the first disagreement with a peer (N4)
 }
 
 // Start opens the data directory, joins the peers and begins to serve. It
@@ -80,7 +81,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg:      cfg,
 		stopLoop: make(chan struct{}), loopDone: make(chan struct{}),
-		ready: make(chan struct{}), failed: make(chan error, 1),
+		ready: make(chan struct{}), failed: make(chan error, 1), disagreed: make(chan error, 1),
 		keyspaces: make(map[string]*Keyspace),
 	}
 	n.mail = newMailbox(n.tryTurn)

@@ -90,8 +90,13 @@ func (n *Node) agree(other transport.Identity) error {
 		if a == b {
 			continue
 		}
-		return fmt.Errorf("the %s keyspace has %v at member %q and %v at member %q: correct --engine or --write-quorum, they must be the same on all members; who was started with wrong ones needs an empty --data-dir",
+		err := fmt.Errorf("the %s keyspace has %v at member %q and %v at member %q: correct --engine or --write-quorum, they must be the same on all members; who was started with wrong ones needs an empty --data-dir",
 			s.keyspace, a, n.identity.Name, quoted(b), other.Name)
+		select {
+		case n.disagreed <- err:
+		default:
+		}
+		return err
 	}
 	return nil
 }
