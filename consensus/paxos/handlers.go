@@ -236,13 +236,15 @@ var frequencies = map[[2]int]Frequency{
 	{rowLeader, int(KindTimeoutNow)}: Never,
 	// These go to replicas that have answered in this epoch, and an answer shows the epoch on
 	// the replica's disk (C3): it is not behind, nor a candidate of it.
-	{rowNewer, int(KindSnapshot)}:       Never,
 	{rowNewer, int(KindAccept)}:         Never,
 	{rowNewer, int(KindCommit)}:         Never,
 	{rowNewer, int(KindTimeoutNow)}:     Never,
 	{rowCandidate, int(KindAccept)}:     Never,
 	{rowCandidate, int(KindCommit)}:     Never,
 	{rowCandidate, int(KindTimeoutNow)}: Never,
+	// A state goes to who has asked for it in this epoch, or before it is opened; the sender
+	// may have learned of a later one by then.
+	{rowNewer, int(KindSnapshot)}: Rare,
 	// A value is acknowledged in the epoch of the leader that sent it.
 	{rowNewer, int(KindAccepted)}:          Never,
 	{rowNewer, int(KindAcceptedApart)}:     Never,

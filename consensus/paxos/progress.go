@@ -63,6 +63,8 @@ type peer struct {
 	// gapAt is where the last complaint of a gap was, plus one; a second one of the same
 	// gap is a loss and not a reordering.
 	gapAt consensus.Index
+	// resent: a gap was sent again since the last heartbeat.
+	resent bool
 	// round is the latest read round that the replica confirmed.
 	round uint64
 	// told is the highest commit index sent; decided is up to where the replica knows

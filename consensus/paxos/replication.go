@@ -176,7 +176,7 @@ func (m *Machine) budget(p *peer) uint64 {
 }
 
 func (m *Machine) sendHeartbeat(p *peer) {
-	p.beat, p.told = false, m.commit
+	p.beat, p.resent, p.told = false, false, m.commit
 	last := m.lead.last
 	if p.flow == replicate {
 		last = p.next - 1
@@ -237,11 +237,17 @@ func (m *Machine) acknowledged(p *peer, match consensus.Index) {
 // complain notes that slots behind have are missing at a peer. The second time they are
 // sent again, even if the peer has acknowledged them once: a restart forgets that they are
 // decided, and to have accepted them in an earlier epoch is not enough to learn them (P5).
+// That happens once between two heartbeats: what is sent again is acknowledged again, out
+// of order as like as not, so that complaints would breed complaints.
 func (m *Machine) complain(p *peer, have consensus.Index) {
 	if p.gapAt != have+1 {
 		p.gapAt = have + 1
 		return
 	}
+	if p.resent {
+		return
+	}
+	p.resent = true
 	p.match = min(p.match, have)
 	p.toReplicate(have + 1)
 	p.next = have + 1
