@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -52,6 +53,39 @@ func TestEachEngineServes(t *testing.T) {
 				t.Errorf("status %+v", s)
 			}
 		})
+	}
+}
+
+// Goal: with a write quorum of two of five a write needs one other disk. Method: real nodes;
+// all but the leader and one more are stopped, which a majority would not survive.
+func TestWriteQuorumDecides(t *testing.T) {
+	c := newCluster(t, 5)
+	for i := range c.cfgs {
+		c.cfgs[i].Engine, c.cfgs[i].WriteQuorum = paxos.Engine.Name, 2
+	}
+	c.startAll()
+	c.put(0, "a", "1")
+	leads := func(i int) bool {
+		k, _ := c.nodes[i].Keyspace(DefaultKeyspace)
+		s := k.Status()
+		if s.Decides != 2 || s.Elects != 4 {
+			t.Errorf("node %d: %+v", i, s)
+		}
+		return s.Leads
+	}
+	leader := slices.IndexFunc([]int{0, 1, 2, 3, 4}, leads)
+	if leader < 0 {
+		t.Fatal("nobody leads")
+	}
+	for i, stopped := 0, 0; stopped < 3; i++ {
+		if i != leader {
+			c.stop(i)
+			stopped++
+		}
+	}
+	c.put(leader, "b", "2")
+	if got := c.get(leader, "b"); got != "2" {
+		t.Errorf("b is %q", got)
 	}
 }
 
@@ -151,6 +185,34 @@ func TestQuorumWarning(t *testing.T) {
 			if decide+elect <= n || n-elect > decide-1 || w != 0 && decide != w {
 				t.Errorf("%d of %d: %d decide, %d elect", w, n, decide, elect)
 			}
+		}
+	}
+}
+
+// Goal: every start says what a shard runs on, and warns of a write quorum below a majority.
+func TestFoundingIsLogged(t *testing.T) {
+	for _, c := range []struct {
+		write int
+		want  string
+		warns bool
+	}{
+		{0, "level=INFO msg=\"opened a shard\" shard=2 keyspace=default engine=paxos voters=5 write-quorum=3 election-quorum=3\n", false},
+		{2, "level=INFO msg=\"opened a shard\" shard=2 keyspace=default engine=paxos voters=5 write-quorum=2 election-quorum=4\n", true},
+	} {
+		var log strings.Builder
+		n := &Node{identity: identity{Shards: map[shard.ID]shardRecord{2: {Engine: "paxos"}}}}
+		n.cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
+		configuration := consensus.Configuration{Membership: consensus.Membership{Voters: make([]consensus.ReplicaID, 5), WriteQuorum: c.write}}
+		n.logFounding(foundedShards[1], &configuration)
+		rest, found := strings.CutPrefix(log.String(), c.want)
+		warns := strings.HasPrefix(rest, "level=WARN") && strings.Contains(rest, QuorumWarning(c.write, 5))
+		if !found || warns != c.warns || !c.warns && rest != "" {
+			t.Errorf("write quorum %d logs\n%s", c.write, log.String())
 		}
 	}
 }
