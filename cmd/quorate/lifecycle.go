@@ -103,8 +103,19 @@ func shutdown(ctx context.Context, node runningNode, timeout time.Duration, log 
 	}
 	end, done := until(3)
 	defer done()
-	if err := node.Close(end); err != nil {
-		return fmt.Errorf("stopped, but not in order: %w", err)
+	giveUp, done := until(2 * 3)
+	defer done()
+	closed := make(chan error, 1)
+	go func() { closed <- node.Close(end) }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			return fmt.Errorf("stopped, but not in order: %w", err)
+		}
+	case <-giveUp.Done():
+		// A disk that does not answer must not keep the process for ever. What was
+		// acknowledged is on disk.
+		return fmt.Errorf("stopped, but not in order: the data directory was not closed within %v: look at its disk", 2*timeout)
 	}
 	log.Info("stopped")
 	return nil

@@ -55,6 +55,20 @@ func TestHandoverIsBounded(t *testing.T) {
 	})
 }
 
+// Goal: a disk that does not answer does not keep the process. Method: virtual time.
+func TestCloseIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node, answer := newFakeNode(), make(chan struct{})
+		node.closing = func() { <-answer }
+		began := time.Now()
+		err := shutdown(t.Context(), node, 9*time.Second, discardLog())
+		if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "look at its disk") || took != 18*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+		close(answer)
+	})
+}
+
 // Goal: a second signal ends the process at once, with the code of that signal.
 func TestSecondSignalIsNow(t *testing.T) {
 	p, _, _ := newTestProcess()

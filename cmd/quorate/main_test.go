@@ -140,6 +140,8 @@ type fakeNode struct {
 	failed    chan error
 	// handover, if set, is what Handover does.
 	handover func(context.Context) error
+	// closing, if set, is what Close does first.
+	closing func()
 
 	mu    sync.Mutex
 	calls []string
@@ -176,6 +178,9 @@ func (n *fakeNode) Drain(context.Context) error { n.note("drain"); return nil }
 
 func (n *fakeNode) Close(context.Context) error {
 	n.note("close")
+	if n.closing != nil {
+		n.closing()
+	}
 	if n.listeners != nil {
 		n.listeners.close()
 	}

@@ -100,7 +100,7 @@ func refusesToVote(ctx context.Context, m *cluster.Member) error {
 		return err
 	}
 	log := m.Log()
-	if code == 0 || !strings.Contains(log, "Log.InDoubt") || !strings.Contains(log, "remove") {
+	if code == 0 || !strings.Contains(log, "the log has lost what was durable") || !strings.Contains(log, "remove") {
 		return fmt.Errorf("%s ended with code %d and does not say what to do about its damaged log", m.Name, code)
 	}
 	return nil
