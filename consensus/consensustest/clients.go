@@ -287,20 +287,26 @@ func show(e *consensus.Entry) string {
 		return fmt.Sprintf("%d/%d (%d) %q", e.Index, e.Orig, e.Epoch, e.Data)
 	case consensus.EntryMembership:
 		if c, err := consensus.DecodeConfiguration(e.Data); err == nil {
-			return fmt.Sprintf("%d/%d (%d) %s", e.Index, e.Orig, e.Epoch, showConfiguration(&c))
+			return fmt.Sprintf("%d/%d (%d) %s", e.Index, e.Orig, e.Epoch, ShowConfiguration(&c))
 		}
 	}
 	return fmt.Sprintf("%d/%d (%d) %v", e.Index, e.Orig, e.Epoch, e.Kind)
 }
 
-// showConfiguration prints a configuration the way an operator would say it.
-func showConfiguration(c *consensus.Configuration) string {
+// ShowConfiguration prints a configuration the way an operator would say it.
+func ShowConfiguration(c *consensus.Configuration) string {
 	s := "voters " + showIDs(c.Voters)
 	if len(c.Learners) > 0 {
 		s += " learners " + showIDs(c.Learners)
 	}
+	if c.WriteQuorum != 0 {
+		s += fmt.Sprintf(" write quorum %d", c.WriteQuorum)
+	}
 	if c.Joint() {
 		s += " outgoing " + showIDs(c.Outgoing)
+	}
+	if c.Begun != 0 {
+		s += fmt.Sprintf(" since %d", c.Begun)
 	}
 	return s
 }

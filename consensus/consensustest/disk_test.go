@@ -170,7 +170,7 @@ func TestMajority(t *testing.T) {
 			Holds:   func(id consensus.ReplicaID) bool { return slices.Contains(c.at, id) },
 		})
 		if got != c.enough {
-			t.Errorf("%s with %v: %v", showConfiguration(&c.in), c.at, got)
+			t.Errorf("%s with %v: %v", ShowConfiguration(&c.in), c.at, got)
 		}
 	}
 }

@@ -80,7 +80,7 @@ func (w *World) Start(h *Host) {
 	h.open = map[consensus.ProposalID]*Proposal{}
 	h.status = m.Status()
 	w.tracef("%v starts: %+v, log (%d,%d], applied %d", h.ID, c.HardState, h.view.released.Index, h.view.end(), c.Applied)
-	w.pump(h)
+	w.touched(h)
 }
 
 // ahead reports whether the state is ahead of its log: the log lacks what was applied.
@@ -166,7 +166,7 @@ func (w *World) Sync(h *Host, n int) {
 			w.leave(h, msg, wr.own)
 		}
 	}
-	w.pump(h)
+	w.touched(h)
 }
 
 // SyncAtOnce makes all appends up to the next install durable and acknowledges the
@@ -193,7 +193,7 @@ func (w *World) SyncAtOnce(h *Host) {
 			w.leave(h, msg, done[k].own)
 		}
 	}
-	w.pump(h)
+	w.touched(h)
 }
 
 // Apply applies up to n learned entries.
@@ -209,7 +209,7 @@ func (w *World) Apply(h *Host, n int) {
 	if h.applied > before {
 		w.tracef("%v has applied up to %d", h.ID, h.applied)
 		h.m.Done(consensus.Done{Applied: h.applied})
-		w.pump(h)
+		w.touched(h)
 	}
 }
 
@@ -236,12 +236,12 @@ func (w *World) Release(h *Host, i consensus.Index) {
 	h.view.release(w.at(i))
 	w.tracef("%v releases up to %d", h.ID, i)
 	h.m.Done(consensus.Done{Released: i})
-	w.pump(h)
+	w.touched(h)
 }
 
 // Peer tells a host of a change of its connection to another.
 func (w *World) Peer(h *Host, id consensus.ReplicaID, s consensus.PeerState) {
 	w.tracef("%v hears of its connection to %v: %d", h.ID, id, s)
 	h.m.Done(consensus.Done{Peer: id, State: s})
-	w.pump(h)
+	w.touched(h)
 }

@@ -243,7 +243,7 @@ func leaderDiesInChange(s *suite) {
 		w.Start(l)
 		w.finish()
 		c := w.Configuration()
-		w.must(w.inForce(target) || c.Equal(&w.first.Membership), "in force is %s", showConfiguration(&c))
+		w.must(w.inForce(target) || c.Equal(&w.first.Membership), "in force is %s", ShowConfiguration(&c))
 	}
 }
 

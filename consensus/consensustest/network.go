@@ -7,6 +7,13 @@ import (
 	"github.com/quorate/quorate/consensus"
 )
 
+// touched is called when a machine has got an input.
+func (w *World) touched(h *Host) {
+	if h != w.busy && !w.lazy {
+		w.pump(h)
+	}
+}
+
 // pump drains a machine's Ready and checks what it says.
 func (w *World) pump(h *Host) {
 	if h.m == nil {
@@ -30,8 +37,11 @@ func (w *World) pump(h *Host) {
 // take does the work of one Ready, in the order that package consensus asks for.
 func (w *World) take(h *Host, rd *consensus.Ready) {
 	w.checkLeader(h)
+	if w.ready != nil {
+		w.ready(h, rd)
+	}
 	wr := newWrite(rd)
-	if h != w.busy { // else it may have agreed to another's trial first, in this very epoch
+	if h != w.busy && !w.lazy { // else it may have agreed to another's trial first, in this very epoch
 		wr.own = h.ownEpoch()
 	}
 	w.performView(h, &wr)
@@ -152,14 +162,12 @@ func (w *World) arrive(p packet, ok bool) error {
 		if err = to.m.Step(p.Message); err != nil {
 			w.tracef("refused: %v", err)
 		}
-		if to != w.busy {
-			w.pump(to)
-		}
+		w.touched(to)
 	}
 	if from := w.Host(p.From); p.life != 0 && from != nil && from.m != nil && from.life == p.life {
 		w.tracef("%v streamed %d to %v: %v", p.From, p.Snapshot.Index, p.To, ok)
 		from.m.Done(consensus.Done{SnapshotSent: consensus.SnapshotSent{To: p.To, Index: p.Snapshot.Index, OK: ok}})
-		w.pump(from)
+		w.touched(from)
 	}
 	return err
 }

@@ -241,7 +241,7 @@ func stateHoldsConfiguration(s *suite) {
 	w.Heal()
 	w.awaitMembers()
 	c := w.Host(4).Status().Configuration
-	w.must(slices.Equal(c.Voters, []consensus.ReplicaID{1, 2, 4}) && !c.Joint(), "4 believes in %s", showConfiguration(&c))
+	w.must(slices.Equal(c.Voters, []consensus.ReplicaID{1, 2, 4}) && !c.Joint(), "4 believes in %s", ShowConfiguration(&c))
 	w.Crash(w.Host(2), 0, -1)
 	w.write("a")
 	w.Elect(4)

@@ -59,7 +59,8 @@ func Transcripts(t *testing.T, engine consensus.Engine, opts Options) {
 			continue
 		}
 		t.Run(f.Name(), func(t *testing.T) {
-			datadriven.RunTestFromString(t, string(text), newPlay(t, engine, opts))
+			p := &play{engine: engine, opts: opts}
+			datadriven.RunTestFromString(t, string(text), p.run(t, nil))
 		})
 	}
 }
@@ -70,7 +71,8 @@ func Replay(t *testing.T, engine consensus.Engine, opts Options, file string) {
 	if skipped(path.Base(file), opts) {
 		t.Skip("not asked of this engine")
 	}
-	datadriven.RunTest(t, file, newPlay(t, engine, opts))
+	p := &play{engine: engine, opts: opts}
+	datadriven.RunTest(t, file, p.run(t, nil))
 }
 
 func skipped(name string, opts Options) bool {
@@ -84,32 +86,48 @@ type play struct {
 	opts   Options
 	d      *datadriven.TestData
 	out    strings.Builder
+	inside *Inside // of a dialogue; else nil
+	quiet  bool    // nothing is printed
 
 	names map[*Proposal]string // of all that the transcript has proposed
 	seen  map[*Proposal]Outcome
 	shown consensus.Index // decisions printed
 }
 
-func newPlay(t *testing.T, engine consensus.Engine, opts Options) func(*testing.T, *datadriven.TestData) string {
-	p := &play{engine: engine, opts: opts}
+// run returns what performs a command: one of instead, or of commands.
+func (p *play) run(t *testing.T, instead map[string]func(*play)) func(*testing.T, *datadriven.TestData) string {
 	return func(_ *testing.T, d *datadriven.TestData) string {
-		command, ok := commands[d.Cmd]
-		if !ok {
-			t.Fatalf("%s: unknown command %s, have %v", d.Pos, d.Cmd, slices.Sorted(maps.Keys(commands)))
+		command := instead[d.Cmd]
+		if command == nil {
+			command = commands[d.Cmd]
+		}
+		if command == nil {
+			t.Fatalf("%s: unknown command %s, have %v and %v", d.Pos, d.Cmd,
+				slices.Sorted(maps.Keys(instead)), slices.Sorted(maps.Keys(commands)))
 		}
 		p.d = d
 		p.out.Reset()
+		p.quiet = p.flag("quiet")
 		err := caught(func() {
 			command(p)
-			p.events()
+			p.pumpAll()
+			if p.inside == nil {
+				p.events()
+			}
 		})
 		if err != nil {
 			t.Fatalf("%s: %s: %v", d.Pos, d.Cmd, err)
 		}
 		if p.out.Len() == 0 {
-			p.print("ok")
+			p.out.WriteString("ok\n")
 		}
-		return merge(d.Expected, p.out.String(), engine.Name, opts.Like)
+		return merge(d.Expected, p.out.String(), p.engine.Name, p.opts.Like)
+	}
+}
+
+func (p *play) pumpAll() {
+	for _, h := range p.hosts {
+		p.pump(h)
 	}
 }
 
@@ -172,7 +190,11 @@ func init() {
 	}
 }
 
-func (p *play) print(format string, args ...any) { fmt.Fprintf(&p.out, format+"\n", args...) }
+func (p *play) print(format string, args ...any) {
+	if !p.quiet {
+		fmt.Fprintf(&p.out, format+"\n", args...)
+	}
+}
 
 // sentinels are the contract's refusals of proposals, as a transcript prints them.
 var sentinels = []error{
@@ -189,9 +211,6 @@ func (p *play) result(err error) {
 
 // events prints what clients have seen since the last command.
 func (p *play) events() {
-	for _, h := range p.hosts {
-		p.pump(h)
-	}
 	var decided []string
 	for ; p.shown < p.top(); p.shown++ {
 		d := &p.World.decided[p.shown]
@@ -203,7 +222,7 @@ func (p *play) events() {
 			}
 		case d.Kind == consensus.EntryMembership && !d.State.Configuration.Joint():
 			p.printDecided(&decided)
-			p.print("in force: %s", showConfiguration(&d.State.Configuration))
+			p.print("in force: %s", ShowConfiguration(&d.State.Configuration))
 		}
 	}
 	p.printDecided(&decided)
@@ -253,18 +272,21 @@ func (p *play) behind(i consensus.Index) string {
 	return "nothing"
 }
 
-// word is the k-th argument that is not key=value.
-func (p *play) word(k int) string {
+// flags are words that say how a command is to be done.
+var flags = []string{"quiet", "keep"}
+
+func (p *play) flag(name string) bool {
+	return slices.ContainsFunc(p.d.CmdArgs, func(a datadriven.CmdArg) bool { return a.Key == name && len(a.Vals) == 0 })
+}
+
+// words are the arguments that are neither key=value nor flags.
+func (p *play) words() (words []string) {
 	for _, a := range p.d.CmdArgs {
-		if len(a.Vals) > 0 {
-			continue
+		if len(a.Vals) == 0 && !slices.Contains(flags, a.Key) {
+			words = append(words, a.Key)
 		}
-		if k == 0 {
-			return a.Key
-		}
-		k--
 	}
-	panic(fault{"an argument is missing"})
+	return words
 }
 
 // arg returns the values of key=value, nil if it is not there.
@@ -300,9 +322,12 @@ func (p *play) ids(key string) (ids []consensus.ReplicaID) {
 }
 
 func (p *play) id(k int) consensus.ReplicaID {
-	text := p.word(k)
-	if text != "leader" {
-		return consensus.ReplicaID(number(text))
+	words := p.words()
+	if k >= len(words) {
+		panic(fault{"an argument is missing"})
+	}
+	if words[k] != "leader" {
+		return consensus.ReplicaID(number(words[k]))
 	}
 	l := p.Leader()
 	if l == nil {
@@ -322,7 +347,7 @@ func (p *play) at() *Host {
 
 // some are the hosts that the first argument names: one, or all.
 func (p *play) some() []*Host {
-	if len(p.d.CmdArgs) > 0 && len(p.d.CmdArgs[0].Vals) == 0 {
+	if words := p.words(); len(words) > 0 {
 		return []*Host{p.at()}
 	}
 	return p.hosts
@@ -331,21 +356,24 @@ func (p *play) some() []*Host {
 func (p *play) group() {
 	p.World = NewWorld(p.engine, p.opts, 1)
 	p.names, p.seen, p.shown = map[*Proposal]string{}, map[*Proposal]Outcome{}, 0
+	if p.inside != nil {
+		p.World.lazy, p.World.ready = true, p.work
+	}
 	message, uncommitted := p.number("message", 256), p.number("uncommitted", 4096)
 	p.Configure = func(c *consensus.Config) { c.MessageBytes, c.UncommittedBytes = message, uncommitted }
-	c := consensus.Configuration{Membership: consensus.Membership{Voters: p.ids("voters"), Learners: p.ids("learners")}}
+	c := consensus.Configuration{Membership: p.membership()}
 	for _, id := range slices.Concat(c.Voters, c.Learners) {
 		p.Add(id, c)
 	}
 }
 
+func (p *play) membership() consensus.Membership {
+	return consensus.Membership{Voters: p.ids("voters"), Learners: p.ids("learners"), WriteQuorum: p.number("write", 0)}
+}
+
 func (p *play) proposeAll() {
-	h := p.at()
-	var data []string
-	for k := range p.d.CmdArgs[1:] {
-		data = append(data, p.d.CmdArgs[k+1].Key)
-	}
-	taken, err := p.Propose(h, data...)
+	data := p.words()[1:]
+	taken, err := p.Propose(p.at(), data...)
 	for _, q := range taken {
 		p.names[q] = q.Data
 	}
@@ -362,7 +390,7 @@ func (p *play) readOne() {
 }
 
 func (p *play) change() {
-	q, err := p.Change(p.at(), consensus.Membership{Voters: p.ids("voters"), Learners: p.ids("learners")})
+	q, err := p.Change(p.at(), p.membership())
 	p.names[q] = "change"
 	p.taken(err, 1)
 }
@@ -381,20 +409,36 @@ func (p *play) ticks() {
 	for range p.number("n", 1) {
 		for _, h := range p.some() {
 			p.Tick(h)
+			p.pump(h)
 		}
 	}
 }
 
-// each runs do for every message under way that matches from and to. do removes it.
+// each runs do for every message under way that matches from, to and kind. do removes it;
+// with keep it removes a copy, which leaves the message under way.
 func (p *play) each(do func(k int)) {
-	from, to := consensus.ReplicaID(p.number("from", 0)), consensus.ReplicaID(p.number("to", 0))
-	k := 0
-	for range len(p.net) {
-		if m := &p.net[k]; from != 0 && m.From != from || to != 0 && m.To != to {
-			k++
-			continue
+	keep := p.flag("keep")
+	p.under(func(k int) bool {
+		if keep {
+			p.net = slices.Insert(p.net, k, p.net[k])
+			p.net[k+1].life = 0 // an outcome comes once (T7)
 		}
 		do(k)
+		return keep
+	})
+}
+
+// under runs do for every message under way that matches. do says whether it is still there.
+func (p *play) under(do func(k int) bool) {
+	from, to := consensus.ReplicaID(p.number("from", 0)), consensus.ReplicaID(p.number("to", 0))
+	kind := p.arg("kind")
+	k := 0
+	for range len(p.net) {
+		m := &p.net[k]
+		wrong := from != 0 && m.From != from || to != 0 && m.To != to || len(kind) > 0 && p.engine.KindName(m.Kind) != kind[0]
+		if wrong || do(k) {
+			k++
+		}
 	}
 }
 

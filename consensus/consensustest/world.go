@@ -56,8 +56,12 @@ type World struct {
 	rotten  bool // a disk has lost what was durable: what was counted may be gone
 	// busy is a host whose driver takes more input before it asks for work; nil: none.
 	busy *Host
-	// sent, when set, sees every message as it leaves.
-	sent func(consensus.Message)
+	// lazy worlds ask no machine for work because something came in, only when they are told
+	// to: what comes in before that is answered together.
+	lazy bool
+	// sent, when set, sees every message as it leaves, ready every piece of work.
+	sent  func(consensus.Message)
+	ready func(*Host, *consensus.Ready)
 }
 
 // NewWorld makes an empty world.
@@ -164,7 +168,7 @@ func (w *World) Add(id consensus.ReplicaID, first consensus.Configuration) *Host
 func (w *World) Tick(h *Host) {
 	if h.m != nil {
 		h.m.Tick()
-		w.pump(h)
+		w.touched(h)
 	}
 }
 

@@ -14,6 +14,11 @@ func TestConformance(t *testing.T) {
 	consensustest.Run(t, raft.Engine, consensustest.Options{Doubt: true})
 }
 
+// Goal: elections and replication can be read, message by message, and stay as they are.
+func TestTranscripts(t *testing.T) {
+	consensustest.Dialogues(t, raft.Engine, consensustest.Options{Doubt: true}, raft.Inside, "testdata/*.txt")
+}
+
 // Goal: the transcripts of the suite can be written anew from here.
 // Method: `go test -run ConformanceTranscripts ./consensus/raft -rewrite`.
 func TestConformanceTranscripts(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/consensustest"
 )
 
 // The rules around a leadership: membership, reads, transfer (§6, thesis §3.10, §4, §6.4).
@@ -21,14 +22,14 @@ func TestConfigurationInForceAtAppend(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := h.m.Status().Configuration; !c.Joint() || !slices.Equal(c.Voters, []consensus.ReplicaID{1, 2}) {
-		t.Fatalf("configuration %s at append", formatConfiguration(&c))
+		t.Fatalf("configuration %s at append", consensustest.ShowConfiguration(&c))
 	}
 	w.pump(h)
 	if err := w.deliver(slices.IndexFunc(w.net, func(m consensus.Message) bool { return m.To == 3 })); err != nil {
 		t.Fatal(err)
 	}
 	if c := w.host(3).m.Status().Configuration; !c.Joint() {
-		t.Errorf("follower's configuration %s at append", formatConfiguration(&c))
+		t.Errorf("follower's configuration %s at append", consensustest.ShowConfiguration(&c))
 	}
 }
 
@@ -65,13 +66,13 @@ func TestTruncatedConfigurationFallsBack(t *testing.T) {
 		{Index: 2, Epoch: 1, Orig: 1, Kind: consensus.EntryMembership, Data: consensus.AppendConfiguration(nil, &c)},
 	}})
 	if got := h.m.Status().Configuration; !got.Joint() {
-		t.Fatalf("configuration %s", formatConfiguration(&got))
+		t.Fatalf("configuration %s", consensustest.ShowConfiguration(&got))
 	}
 	w.says(t, h, consensus.Message{Kind: KindAppend, From: 2, Epoch: 2, Index: 1, IndexEpoch: 1, Entries: []consensus.Entry{
 		{Index: 2, Epoch: 2, Orig: 2, Kind: consensus.EntryBarrier},
 	}})
 	if got := h.m.Status().Configuration; got.Joint() || !slices.Equal(got.Voters, []consensus.ReplicaID{1, 2, 3}) {
-		t.Errorf("configuration %s after the truncation", formatConfiguration(&got))
+		t.Errorf("configuration %s after the truncation", consensustest.ShowConfiguration(&got))
 	}
 }
 
@@ -91,7 +92,7 @@ func TestRemovedLeaderLeavesAfterTheDecision(t *testing.T) {
 	ack(2, 2)
 	ack(3, 2) // the joint configuration is decided, the final one appended
 	if h.m.log.last != 3 || h.m.inForce().Joint() {
-		t.Fatalf("last %d, configuration %s", h.m.log.last, formatConfiguration(&h.m.inForce().Configuration))
+		t.Fatalf("last %d, configuration %s", h.m.log.last, consensustest.ShowConfiguration(&h.m.inForce().Configuration))
 	}
 	ack(2, 3)
 	if h.m.commit != 2 || h.m.role != consensus.Leader {
@@ -145,7 +146,7 @@ func TestOneMembershipChangeAtATime(t *testing.T) {
 	}
 	w.stabilize()
 	if c := h.m.Status().Configuration; !slices.Equal(c.Voters, []consensus.ReplicaID{1}) || c.Joint() {
-		t.Errorf("configuration %s", formatConfiguration(&c))
+		t.Errorf("configuration %s", consensustest.ShowConfiguration(&c))
 	}
 }
 
