@@ -295,7 +295,10 @@ func show(e *consensus.Entry) string {
 
 // ShowConfiguration prints a configuration the way an operator would say it.
 func ShowConfiguration(c *consensus.Configuration) string {
-	s := "voters " + showIDs(c.Voters)
+	s := "no voters"
+	if len(c.Voters) > 0 {
+		s = "voters " + showIDs(c.Voters)
+	}
 	if len(c.Learners) > 0 {
 		s += " learners " + showIDs(c.Learners)
 	}

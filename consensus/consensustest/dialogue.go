@@ -46,7 +46,8 @@ type Inside struct {
 //	crash 1 [keep=N] [torn=N]  all writes but the first N are lost; of the next one the
 //	                           hard state and N entries survive
 //	restart 1 | release 1 upto=5 | reset 2 peer=1 | unreachable 1 peer=2
-//	status [1] | log [1] | net | decided
+//	status [1] | log [1] | net | decided   the log is what the machine has written, durable
+//	                           or not; of a host that is down, what survives
 //
 // An entry is printed as index/epoch and what it is, and behind of the epoch in which it was
 // proposed first, if that is another one. The word quiet behind a command keeps its output
@@ -130,6 +131,7 @@ func (p *play) electAlone() {
 		return id == h.ID || with == nil || slices.Contains(with, id)
 	}
 	p.silence(p.hosts)
+	quiet := p.quiet
 	p.quiet = true
 	for n := range 24 { // a replica may first have to learn of a later epoch
 		if n%8 == 0 && !h.leads() {
@@ -152,7 +154,7 @@ func (p *play) electAlone() {
 			}
 		}
 	}
-	p.quiet = false
+	p.quiet = quiet
 	s := h.m.Status()
 	p.status(&s)
 }
@@ -186,9 +188,12 @@ func (p *play) statusAloud() {
 
 func (p *play) logs() {
 	for _, h := range p.some() {
-		line := h.ID.String() + ":"
-		for k := range h.view.slots {
-			if e := &h.view.slots[k]; e.Index != 0 {
+		line, log := h.ID.String()+":", &h.view
+		if h.m == nil {
+			log = &h.durable
+		}
+		for k := range log.slots {
+			if e := &log.slots[k]; e.Index != 0 {
 				line += " [" + ShowEntry(e) + "]"
 			}
 		}

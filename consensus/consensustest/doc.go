@@ -9,7 +9,8 @@
 // reorders, and crashes that take everything that was not durable. While it runs it
 // checks the contract on everything that the machines hand out. Chaos draws a whole
 // life of a cluster from a seed; the other tests stage the situations that chance
-// rarely finds; testdata holds some of them as text. A Timed is a World in which messages
+// rarely finds; testdata holds some of them as text. Dialogues replays an engine's own, with
+// each message. A Timed is a World in which messages
 // and disks take their time; with it package scenarios compares engines.
 //
 // # Invariants

@@ -19,6 +19,13 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// Goal: the papers' situations can be read, message by message, and stay as they are. The
+// window is so small that a change of configuration fits on a page.
+func TestTranscripts(t *testing.T) {
+	const window = 4
+	consensustest.Dialogues(t, paxos.NewEngine(window), consensustest.Options{Enough: enough(window)}, paxos.Inside, "testdata/*.txt")
+}
+
 // enough is the rule of a slot: a deciding quorum of who governs it has the entry.
 func enough(window consensus.Index) func(consensustest.Holding) bool {
 	return func(h consensustest.Holding) bool {
