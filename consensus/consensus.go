@@ -102,8 +102,8 @@ type Snapshot struct {
 type MessageKind uint8
 
 // KindSnapshot is the one kind that all engines share and that drivers make: the
-// sender's driver fills Group, From, To, Epoch (of Status when the stream starts)
-// and Snapshot, and sends it with the state; the receiver's driver hands it to
+// sender's driver fills Group, From, To, Epoch (the sender's durable one, or that of the
+// Snapshot if it is higher) and Snapshot, and sends it with the state; the receiver's driver hands it to
 // Step once it holds the whole state, and installs that state when Ready.Install
 // says so. If Ready has no Install afterwards, the state was not needed.
 const KindSnapshot MessageKind = 1

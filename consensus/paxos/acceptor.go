@@ -21,7 +21,6 @@ func (m *Machine) decide(i consensus.Index) {
 	}
 	if es := m.prop.electorates; len(es) > 1 && es[1].from <= i+1 {
 		m.prop.reconfigured = true
-		m.prop.record = i
 	}
 }
 

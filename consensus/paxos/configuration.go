@@ -62,8 +62,19 @@ func (m *Machine) configure() {
 		es = append(es, electorate{next, flexible(&c.Configuration)})
 	}
 	m.prop.electorates = es
+	m.recordHandover()
 	m.setPeers()
 	m.queue.changed = true
+}
+
+// recordHandover sees to it that the log knows what is decided once the new voters of a
+// change govern: they may not depend on the others for that (P7).
+func (m *Machine) recordHandover() {
+	for k := range m.confs {
+		if c := &m.confs[k]; c.Joint() && c.index+m.window <= m.commit+1 {
+			m.prop.record = max(m.prop.record, c.index+m.window-1)
+		}
+	}
 }
 
 // forgetConfigurations forgets what governs no slot above commit.

@@ -68,6 +68,11 @@ func (w *logWriter) HighestOrig(g consensus.GroupID, s consensus.Span) (consensu
 	return w.log.HighestOrig(g, s)
 }
 
+// Holds implements shard.LogPort.
+func (w *logWriter) Holds(g consensus.GroupID, i consensus.Index, epoch consensus.Epoch) bool {
+	return w.log.Holds(g, i, epoch)
+}
+
 // run writes until close.
 func (w *logWriter) run() {
 	var taken []logAppend

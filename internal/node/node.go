@@ -65,6 +65,7 @@ type Node struct {
 	hasten    sync.Once // after the first peer was met
 	diskFull  atomic.Bool
 	pruned    atomic.Uint64                // physical compactions done
+	received  atomic.Uint64                // snapshots, to name their files
 	reclaimed uint64                       // of those, followed by Engine.Compact; the housekeeper's own
 	level     atomic.Uint32                // the replicated feature level
 	stages    atomic.Pointer[shard.Stages] // as of the last tick

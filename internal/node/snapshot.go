@@ -49,7 +49,8 @@ func (s snapshotStreams) send(job *shard.SnapshotSend) error {
 func (h peerHandler) Snapshot(from transport.NodeID, header transport.SnapshotHeader, r io.Reader) error {
 	n := h.n
 	m := header.Message
-	name := n.dir.fs.PathJoin(n.dir.join("snap"), fmt.Sprintf("shard-%d-from-%v.tmp", m.Group, from))
+	// A name of its own: the sender may stream again while this one still waits.
+	name := n.dir.fs.PathJoin(n.dir.join("snap"), fmt.Sprintf("shard-%d-from-%v-%d.tmp", m.Group, from, n.received.Add(1)))
 	k := n.keyspaceOf(shard.ID(m.Group))
 	if k == nil {
 		return fmt.Errorf("snapshot of shard %d: %w", m.Group, shard.ErrUnknownShard)

@@ -27,6 +27,8 @@ type LogPort interface {
 	// HighestOrig is the highest first epoch of a span's entries, from memory; false: the
 	// log does not hold them all.
 	HighestOrig(g consensus.GroupID, s consensus.Span) (consensus.Epoch, bool)
+	// Holds reports whether the log has an entry of this epoch at an index, from memory.
+	Holds(g consensus.GroupID, i consensus.Index, epoch consensus.Epoch) bool
 }
 
 // Ticket numbers the batches that a host hands to its log, from 1.
@@ -82,13 +84,16 @@ type Limits struct {
 	QueuedCommands int // proposals waiting for the machine; default 5000, as etcd's gap limit
 	QueuedBytes    int // of those proposals; default 64 MiB
 	ProposeBytes   int // handed to the machine in one call; default 1 MiB
-	ApplyBytes     int // applied in one engine batch; default 4 MiB
-	ApplyEntries   int // applied in one engine batch; default 1024
-	LagEntries     int // log entries kept for followers behind the applied index; default 10000
-	LagBytes       int // of those entries; default 64 MiB
-	LogReads       int // read-backs for peers under way; default 8
-	SnapshotSends  int // snapshot streams under way per node; default 2
-	ExpiryBatch    int // leases expired per tick; default 100
+	// ProposeCommands are handed to the machine in one call, all or none; default 256. It
+	// must be below the smallest window of an engine.
+	ProposeCommands int
+	ApplyBytes      int // applied in one engine batch; default 4 MiB
+	ApplyEntries    int // applied in one engine batch; default 1024
+	LagEntries      int // log entries kept for followers behind the applied index; default 10000
+	LagBytes        int // of those entries; default 64 MiB
+	LogReads        int // read-backs for peers under way; default 8
+	SnapshotSends   int // snapshot streams under way per node; default 2
+	ExpiryBatch     int // leases expired per tick; default 100
 }
 
 func (l *Limits) setDefaults() {
@@ -98,7 +103,7 @@ func (l *Limits) setDefaults() {
 	}{
 		{&l.CacheBytes, 16 << 20}, {&l.UnsyncedBytes, 64 << 20},
 		{&l.QueuedCommands, 5000}, {&l.QueuedBytes, 64 << 20},
-		{&l.ProposeBytes, 1 << 20}, {&l.ApplyBytes, 4 << 20}, {&l.ApplyEntries, 1024},
+		{&l.ProposeBytes, 1 << 20}, {&l.ProposeCommands, 256}, {&l.ApplyBytes, 4 << 20}, {&l.ApplyEntries, 1024},
 		{&l.LagEntries, 10000}, {&l.LagBytes, 64 << 20}, {&l.LogReads, 8}, {&l.SnapshotSends, 2}, {&l.ExpiryBatch, 100},
 	} {
 		if *d.field == 0 {

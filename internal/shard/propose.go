@@ -42,7 +42,7 @@ func (q *proposalQueue) add(c consensus.Command, l *Limits, now time.Duration) e
 func (q *proposalQueue) flush(r *Replica) bool {
 	taken, accepted := 0, false
 	for taken < len(q.commands) && r.waiting < r.host.cfg.Limits.UnsyncedBytes {
-		n := q.chunk(taken, r.host.cfg.Limits.ProposeBytes)
+		n := q.chunk(taken, &r.host.cfg.Limits)
 		err := r.machine.Propose(consensus.Proposal{Kind: consensus.ProposeCommands, Commands: q.commands[taken : taken+n]})
 		switch {
 		case err == nil:
@@ -60,12 +60,12 @@ func (q *proposalQueue) flush(r *Replica) bool {
 	return accepted
 }
 
-// chunk is how many commands from the given one fit a proposal of limit bytes.
-func (q *proposalQueue) chunk(from, limit int) int {
+// chunk is how many commands from the given one fit a proposal.
+func (q *proposalQueue) chunk(from int, l *Limits) int {
 	bytes, n := 0, 0
-	for from+n < len(q.commands) {
+	for from+n < len(q.commands) && n < l.ProposeCommands {
 		bytes += len(q.commands[from+n].Data)
-		if n > 0 && bytes > limit {
+		if n > 0 && bytes > l.ProposeBytes {
 			break
 		}
 		n++

@@ -34,10 +34,7 @@ func (h *Host) LogRead(job *LogRead) {
 	r.reads--
 	h.touch(r)
 	m := &job.message
-	if r.sparse {
-		r.cache.overlay(job.entries)
-	}
-	if job.err != nil || !fillable(m, job.entries) {
+	if job.err != nil || r.sparse && !r.renew(job.entries) || !fillable(m, job.entries) {
 		// Released, truncated or unreadable meanwhile: the machine finds out and
 		// asks for a snapshot, or sends again.
 		r.machine.Done(consensus.Done{Peer: m.To, State: consensus.PeerUnreachable})
@@ -45,4 +42,17 @@ func (h *Host) LogRead(job *LogRead) {
 	}
 	m.Entries, m.Fill = job.entries, consensus.Span{}
 	r.transmit(m)
+}
+
+// renew brings entries that were read back up to date: meanwhile they may have been written
+// over. It reports whether that can be told: the newest of an index is in the cache, or it
+// is durable and the one that the log has now (H10).
+func (r *Replica) renew(entries []consensus.Entry) bool {
+	r.cache.overlay(entries)
+	for i := range entries {
+		if !r.cache.has(entries[i].Index) && !r.host.ports.Log.Holds(Group(r.id), entries[i].Index, entries[i].Epoch) {
+			return false
+		}
+	}
+	return true
 }

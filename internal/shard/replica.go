@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/consensus"
@@ -141,10 +142,10 @@ func (r *Replica) drain() {
 	for len(r.own) > 0 {
 		m := r.own[0]
 		r.own = append(r.own[:0], r.own[1:]...)
-		if err := r.machine.Step(m); err != nil {
-			panic(fmt.Sprintf("shard %d: the machine refuses its own message: %v", r.id, err))
+		// What it refuses is lost, as any message may be: it has moved on.
+		if r.machine.Step(m) == nil {
+			r.drainReady()
 		}
-		r.drainReady()
 	}
 }
 
@@ -358,7 +359,7 @@ func (r *Replica) send(m *consensus.Message) {
 
 // fillable keeps H5: the log may have moved on since the machine wrote the message.
 func fillable(m *consensus.Message, entries []consensus.Entry) bool {
-	return len(entries) == m.Fill.Len() && entries[len(entries)-1].Epoch <= m.Epoch
+	return len(entries) == m.Fill.Len() && !slices.ContainsFunc(entries, func(e consensus.Entry) bool { return e.Epoch > m.Epoch })
 }
 
 // ownMax bounds a machine's messages to itself that are under way. One more is lost, which

@@ -132,6 +132,9 @@ func (i *stagedInstall) run(a *applier) error {
 	if err := i.staged.Install(a.store); err != nil {
 		return fmt.Errorf("install snapshot at %d: %w", i.snapshot.Index, err)
 	}
+	if at := consensus.Index(a.store.Applied().Index); at != i.snapshot.Index {
+		return fmt.Errorf("install snapshot at %d: the state is one at %d", i.snapshot.Index, at)
+	}
 	return nil
 }
 

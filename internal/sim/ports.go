@@ -90,6 +90,11 @@ func (n *simNode) HighestOrig(g consensus.GroupID, s consensus.Span) (consensus.
 	return n.log.HighestOrig(g, s)
 }
 
+// Holds implements shard.LogPort.
+func (n *simNode) Holds(g consensus.GroupID, i consensus.Index, epoch consensus.Epoch) bool {
+	return n.log.Holds(g, i, epoch)
+}
+
 type applyPort struct{ n *simNode }
 
 // Submit implements shard.ApplyPort: jobs of a shard run in order, each after a delay.

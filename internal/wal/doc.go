@@ -18,7 +18,7 @@
 //		acknowledge(); batch.Reset()
 //	}
 //
-// Write, Sync, Relieve and Close belong to the writer. Read, State, HighestOrig, Groups,
+// Write, Sync, Relieve and Close belong to the writer. Read, State, HighestOrig, Holds, Groups,
 // Stats, Starved and Maintain may be called from anywhere. An error of Write or Sync
 // ends the process unless it is ErrFull (wait, hand waiting batches to Relieve, try
 // again) or ErrInvalid (a bug of the caller; nothing was written). Without Maintain a

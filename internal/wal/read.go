@@ -98,6 +98,19 @@ func (l *Log) HighestOrig(id consensus.GroupID, span consensus.Span) (highest co
 	return highest, true
 }
 
+// Holds reports whether the log has an entry of this epoch at an index, from memory. Any
+// goroutine may call it.
+func (l *Log) Holds(id consensus.GroupID, i consensus.Index, epoch consensus.Epoch) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	g := l.mu.groups[id]
+	if g == nil {
+		return false
+	}
+	s := g.entries.find(i)
+	return s != nil && s.epoch == epoch
+}
+
 // appendSpan adds a span that is not below the last one.
 func appendSpan(spans []consensus.Span, s consensus.Span) []consensus.Span {
 	if n := len(spans); n > 0 && spans[n-1].Hi >= s.Lo {

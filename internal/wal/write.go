@@ -89,11 +89,17 @@ func (p *part) check(g *group) error {
 	if g != nil {
 		floor, count = g.released, g.entries.count
 	}
+	// Entries may stand in front of the release that makes them needless.
+	low := floor
+	if p.set&setReleased != 0 {
+		low = max(low, p.target.released)
+	}
 	for i := range p.records {
 		r := &p.records[i]
 		switch r.kind {
 		case recordInstall:
 			floor, count = r.index, 0
+			low = max(low, floor)
 		case recordRemove:
 			floor, count = 0, 0
 		case recordEntry:
@@ -101,7 +107,7 @@ func (p *part) check(g *group) error {
 			if r.index <= floor {
 				return fmt.Errorf("%w: entry at index %d, released is %d", ErrInvalid, r.index, floor)
 			}
-			if uint64(r.index-floor) > uint64(count)+holesMax {
+			if r.index > low && uint64(r.index-low) > uint64(count)+holesMax {
 				return fmt.Errorf("%w: entry at index %d leaves more than %d positions empty", ErrInvalid, r.index, holesMax)
 			}
 		}
