@@ -2,6 +2,7 @@ package sim
 
 import (
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/etcdraft"
 	"github.com/quorate/quorate/consensus/paxos"
 	"github.com/quorate/quorate/consensus/raft"
 	"github.com/quorate/quorate/internal/shard"
@@ -98,6 +99,15 @@ func (c *checkers) checkReport(facts *shardFacts, r *replicaFacts, m *consensus.
 				facts.id, m.From, m.Epoch, i, reported[i], a)
 		}
 	}
+	if uint64(m.Hint) < m.Round {
+		return // there is more to come
+	}
+	for i, a := range r.acceptor.durable.slots {
+		if i > m.Hint && a.epoch < m.Epoch {
+			c.s.violate("report", "shard %d replica %v promises epoch %d and ends its report at %d, it has accepted %+v in slot %d",
+				facts.id, m.From, m.Epoch, m.Hint, a, i)
+		}
+	}
 }
 
 func (c *checkers) checkPromised(facts *shardFacts, r *replicaFacts, m *consensus.Message) {
@@ -128,7 +138,11 @@ func (c *checkers) checkVote(facts *shardFacts, r *replicaFacts, epoch consensus
 
 // checkDecidedByOwn: a Raft leader decides by counting only entries of its own epoch;
 // what earlier ones left behind is decided together with those. Reference: Raft §5.4.2.
+// etcd's hands out what is decided when it is durable there, too, and may lead by then.
 func (m *checkedMachine) checkDecidedByOwn(st *consensus.Status, last consensus.Index) {
+	if m.s.engineOf(m.facts.id).Name == etcdraft.Engine.Name {
+		return
+	}
 	if epoch := m.facts.decided[last-1].epoch; epoch != st.HardState.Epoch {
 		m.s.violate("commit-rule", "shard %d leader %v of epoch %d decides up to entry %d, which is of epoch %d",
 			m.facts.id, st.ID, st.HardState.Epoch, last, epoch)

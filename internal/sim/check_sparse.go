@@ -57,6 +57,8 @@ type sparseFacts struct {
 	// votes are who has ever had a ballot's value of a slot on disk.
 	votes map[entryKey][]consensus.ReplicaID
 	first consensus.Configuration
+	// chosen is, by index from 1, the lowest ballot in which the decided value had a quorum.
+	chosen []consensus.Epoch
 	// changes are the membership entries that count, by index.
 	changes []change
 }
@@ -138,13 +140,17 @@ func (c *checkers) watchSparse(m consensus.Machine, n *simNode, id shard.ID, cfg
 		c.s.violate("durability", "shard %d replica %v knew durably that slots up to %d are decided, and knows %d", id, cfg.ID, was.decided, known)
 	}
 	r.acceptor.shadow, r.acceptor.durable, r.pending = found, found.clone(), nil
+	r.acceptor.installing = 0
 	r.hard, r.last, r.learned = cfg.HardState, cfg.HardState, cfg.Applied
 	r.votes[r.hard.Epoch] = r.hard.Vote
 	return &sparseMachine{&checkedMachine{Machine: m, s: c.s, node: n, facts: facts, replica: r, boot: n.boots}}
 }
 
 // acceptorFacts are what is known of an acceptor's log, as written and as durable.
-type acceptorFacts struct{ shadow, durable slotLog }
+type acceptorFacts struct {
+	shadow, durable slotLog
+	installing      consensus.Index // a snapshot on its way into the engine; zero: none
+}
 
 // Done follows what the disk has confirmed.
 func (m *sparseMachine) Done(d consensus.Done) {
@@ -168,7 +174,19 @@ func (m *sparseMachine) Done(d consensus.Done) {
 		r.acceptor.shadow.release(d.Released)
 		r.acceptor.durable.release(d.Released)
 	}
+	if at := r.acceptor.installing; at != 0 && d.Applied >= at {
+		r.acceptor.durable.release(at)
+		r.acceptor.installing = 0
+	}
 	m.Machine.Done(d)
+}
+
+// Step judges what the machine says to itself like what it says to others.
+func (m *sparseMachine) Step(msg consensus.Message) error {
+	if msg.From == m.replica.id {
+		m.s.check.acceptorLeaving(m.facts, m.replica, &msg)
+	}
+	return m.checkedMachine.Step(msg)
 }
 
 // Ready checks everything the machine says.
@@ -181,7 +199,7 @@ func (m *sparseMachine) Ready() (*consensus.Ready, bool) {
 	if s := rd.Install; s != nil {
 		m.checkInstall(s)
 		m.replica.acceptor.shadow.release(s.Index)
-		m.replica.acceptor.durable.release(s.Index)
+		m.replica.acceptor.installing = s.Index
 		m.replica.learned = s.Index
 	}
 	if rd.RoleChanged {
@@ -217,6 +235,7 @@ func (m *sparseMachine) append(a *consensus.Append) {
 			m.s.violate("one-value", "shard %d slot %d epoch %d: replica %v accepts %+v, another %+v", m.facts.id, e.Index, e.Epoch, r.id, is.value, other)
 		}
 		m.facts.sparse.values[key] = is.value
+		m.checkChosen(key, is.value)
 		m.facts.entries[key] = entryFact{entry: *e, hash: is.hash}
 		r.acceptor.shadow.slots[e.Index] = is
 		if p.slots == nil {
@@ -227,6 +246,18 @@ func (m *sparseMachine) append(a *consensus.Append) {
 	r.acceptor.shadow.decided = max(r.acceptor.shadow.decided, a.Decided)
 	if !a.Empty() {
 		r.pending = append(r.pending, p)
+	}
+}
+
+// checkChosen: above the ballot in which a value was chosen nothing else is accepted.
+// Reference: Paxos Made Simple §2.2, P2a to P2c.
+func (m *sparseMachine) checkChosen(key entryKey, v value) {
+	if int(key.index) > len(m.facts.sparse.chosen) || key.epoch <= m.facts.sparse.chosen[key.index-1] {
+		return
+	}
+	if d := m.facts.decided[key.index-1]; d.epoch != v.orig || d.hash != v.hash {
+		m.s.violate("chosen", "shard %d slot %d epoch %d: replica %v accepts %+v, in epoch %d was chosen %+v",
+			m.facts.id, key.index, key.epoch, m.replica.id, v, m.facts.sparse.chosen[key.index-1], d)
 	}
 }
 
@@ -250,7 +281,7 @@ func (m *sparseMachine) checkProposer(entries []consensus.Entry) {
 		}
 		c, _ := m.facts.sparse.governs(e.Index)
 		_, elect := quorums(c)
-		if n := m.facts.count(c, func(r *replicaFacts) bool { return r.hard.Epoch >= e.Epoch }); n < elect {
+		if n := m.facts.count(c, func(r *replicaFacts) bool { return r.votes[e.Epoch] == st.ID }); n < elect {
 			m.s.violate("promises", "shard %d leader %v proposes in slot %d of epoch %d with %d promises of %v",
 				m.facts.id, st.ID, e.Index, e.Epoch, n, c)
 		}
@@ -272,7 +303,7 @@ func (m *sparseMachine) learn(span consensus.Span) {
 			}
 			continue
 		}
-		m.checkLearnRule(i, a.value)
+		m.facts.sparse.chosen = append(m.facts.sparse.chosen, m.checkLearnRule(i, a.value))
 		m.facts.decided = append(m.facts.decided, decision{epoch: a.orig, hash: a.hash})
 		e := m.facts.entries[entryKey{i, a.epoch}].entry
 		e.Epoch = e.Orig
@@ -284,21 +315,27 @@ func (m *sparseMachine) learn(span consensus.Span) {
 }
 
 // checkLearnRule: a deciding quorum of who governs the slot has accepted the value in one
-// epoch, durably. Reference: P1 of consensus/paxos.
-func (m *sparseMachine) checkLearnRule(i consensus.Index, v value) {
+// epoch, durably. It returns the lowest such epoch; above that nobody has accepted anything
+// else. Reference: P1 and P3 of consensus/paxos.
+func (m *sparseMachine) checkLearnRule(i consensus.Index, v value) (chosen consensus.Epoch) {
 	c, _ := m.facts.sparse.governs(i)
 	decide, _ := quorums(c)
 	for epoch := v.orig; epoch <= m.replica.last.Epoch; epoch++ {
 		key := entryKey{i, epoch}
-		if m.facts.sparse.values[key] != v {
-			continue
+		have, ok := m.facts.sparse.values[key]
+		if ok && have != v && chosen != 0 {
+			m.s.violate("chosen", "shard %d slot %d: %+v was chosen in epoch %d, accepted in epoch %d was %+v", m.facts.id, i, v, chosen, epoch, have)
 		}
 		votes := m.facts.sparse.votes[key]
-		if m.facts.count(c, func(r *replicaFacts) bool { return slices.Contains(votes, r.id) }) >= decide {
-			return
+		if chosen == 0 && have == v && m.facts.count(c, func(r *replicaFacts) bool { return slices.Contains(votes, r.id) }) >= decide {
+			chosen = epoch
 		}
 	}
+	if chosen != 0 {
+		return chosen
+	}
 	m.s.violate("learn-rule", "shard %d slot %d: replica %v learned %+v, which in no epoch was durable at enough of %v", m.facts.id, i, m.replica.id, v, c)
+	return 0
 }
 
 // checkHandover: once a change is over, a deciding quorum of the new voters knows durably
@@ -310,8 +347,16 @@ func (m *sparseMachine) checkHandover(i consensus.Index) {
 	}
 	m.s.report.count("check handover")
 	decide, _ := quorums(c)
-	_, at := m.facts.sparse.governs(i)
+	at := consensus.Index(0)
+	for k := range m.facts.sparse.changes {
+		if x := &m.facts.sparse.changes[k]; x.Joint() {
+			at = x.index
+		}
+	}
 	begin := at + m.facts.sparse.window
+	if i < begin {
+		m.s.violate("handover", "shard %d: the change at %d is over with %d, the new voters govern from %d on", m.facts.id, at, i, begin)
+	}
 	knows := func(r *replicaFacts) bool {
 		return r.acceptor != nil && max(r.acceptor.durable.decided, r.acceptor.durable.base)+1 >= begin
 	}

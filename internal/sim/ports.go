@@ -80,8 +80,10 @@ func (n *simNode) fatal(err error) {
 func (n *simNode) Read(job *shard.LogRead) {
 	n.later(n.s.between(0, n.s.opts.swarm.readMax), func() {
 		job.Run(n.log)
-		n.host.LogRead(job)
-		n.process()
+		n.later(n.s.between(0, n.s.opts.swarm.readMax), func() {
+			n.host.LogRead(job)
+			n.process()
+		})
 	})
 }
 
