@@ -72,3 +72,12 @@ type EntryInfo struct {
 	Size  uint32 // bytes of Data
 	Data  []byte // only for EntryMembership
 }
+
+// Info is what a machine keeps of the entry. Of a hole, a zero entry, it is zero.
+func (e *Entry) Info() EntryInfo {
+	info := EntryInfo{Epoch: e.Epoch, Orig: e.Orig, Kind: e.Kind, Size: uint32(len(e.Data))}
+	if e.Kind == EntryMembership {
+		info.Data = e.Data
+	}
+	return info
+}

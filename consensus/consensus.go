@@ -141,6 +141,26 @@ type Message struct {
 	Snapshot *Snapshot
 }
 
+// FillFrom puts the entries that Fill names into Entries, so that the message may leave. It
+// reports false, and leaves the message as it is, if the log has moved on: it must then be
+// dropped (C5). entry looks an index up in the driver's log as it is now, with the entries of
+// every Append that the machine has handed out; messageBytes is Config.MessageBytes.
+func (m *Message) FillFrom(entry func(Index) (Entry, bool), messageBytes int) bool {
+	if m.Fill.Empty() {
+		return true
+	}
+	entries, size := make([]Entry, 0, m.Fill.Len()), 0
+	for i := m.Fill.Lo; i < m.Fill.Hi; i++ {
+		e, ok := entry(i)
+		if size += len(e.Data); !ok || e.Epoch > m.Epoch || size > messageBytes && m.Fill.Len() > 1 {
+			return false
+		}
+		entries = append(entries, e)
+	}
+	m.Entries, m.Fill = entries, Span{}
+	return true
+}
+
 // Machine is one replica of one group. It is not safe for concurrent use.
 type Machine interface {
 	// Propose hands in commands, a read barrier, a membership target or a

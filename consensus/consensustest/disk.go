@@ -202,12 +202,7 @@ func (d *disk) state() consensus.LogState {
 		Configuration: d.released.Configuration.Clone(), Decided: d.decided, InDoubt: d.doubt,
 	}
 	for k := range d.slots {
-		e := &d.slots[k]
-		info := consensus.EntryInfo{Epoch: e.Epoch, Orig: e.Orig, Kind: e.Kind, Size: uint32(len(e.Data))}
-		if e.Kind == consensus.EntryMembership {
-			info.Data = e.Data
-		}
-		s.Entries = append(s.Entries, info)
+		s.Entries = append(s.Entries, d.slots[k].Info())
 	}
 	return s
 }

@@ -91,19 +91,10 @@ func (w *World) performView(h *Host, wr *write) {
 // leave fills a message from the log (C5) and puts it on the network.
 func (w *World) leave(h *Host, msg consensus.Message, own consensus.Epoch) {
 	w.checkMessage(h, &msg, own)
-	for i := msg.Fill.Lo; i < msg.Fill.Hi; i++ {
-		e, ok := h.view.entry(i)
-		if !ok || e.Epoch > msg.Epoch {
-			w.tracef("%v cannot fill %s to %v with %d", h.ID, w.engine.KindName(msg.Kind), msg.To, i)
-			return
-		}
-		msg.Entries = append(msg.Entries, e)
-	}
-	if h.view.size(msg.Fill) > h.cfg.MessageBytes && msg.Fill.Len() > 1 {
-		w.tracef("%v cannot fit %s to %v with %v", h.ID, w.engine.KindName(msg.Kind), msg.To, msg.Fill)
+	if !msg.FillFrom(h.view.entry, h.cfg.MessageBytes) {
+		w.tracef("%v cannot fill %s to %v with %v", h.ID, w.engine.KindName(msg.Kind), msg.To, msg.Fill)
 		return
 	}
-	msg.Fill = consensus.Span{}
 	if w.sent != nil {
 		w.sent(msg)
 	}

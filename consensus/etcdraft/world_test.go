@@ -157,11 +157,7 @@ func (d *disk) restored() consensus.LogState {
 		Released: d.released.Index, ReleasedEpoch: d.released.Epoch, Configuration: d.released.Configuration,
 	}
 	for _, e := range d.entries {
-		info := consensus.EntryInfo{Epoch: e.Epoch, Orig: e.Orig, Kind: e.Kind, Size: uint32(len(e.Data))}
-		if e.Kind == consensus.EntryMembership {
-			info.Data = e.Data
-		}
-		log.Entries = append(log.Entries, info)
+		log.Entries = append(log.Entries, e.Info())
 	}
 	return log
 }
@@ -294,14 +290,9 @@ func (w *world) send(h *host, msg consensus.Message) {
 	if msg.Kind == KindAppendReply && !msg.Reject && msg.Epoch == h.durable.hard.Epoch && msg.Index > h.durable.last() {
 		w.fault("host %v acknowledges %d, durable is %d", h.id, msg.Index, h.durable.last())
 	}
-	for i := msg.Fill.Lo; i < msg.Fill.Hi; i++ {
-		e, ok := h.view.entry(i)
-		if !ok || e.Epoch > msg.Epoch {
-			return
-		}
-		msg.Entries = append(msg.Entries, e)
+	if !msg.FillFrom(h.view.entry, w.defaults(h.id).MessageBytes) {
+		return
 	}
-	msg.Fill = consensus.Span{}
 	hash := fnv.New64a()
 	fmt.Fprint(hash, w.trace, msg.Kind, msg.From, msg.To, msg.Epoch, msg.Index, msg.Commit, msg.Reject, msg.Round, msg.Entries)
 	w.trace = hash.Sum64()

@@ -264,11 +264,7 @@ func (g *forger) drain() {
 			g.upTo = rd.Learned.Hi - 1
 		}
 		for _, msg := range append(rd.Send, rd.AfterSync...) {
-			if msg.To == 1 {
-				for i := msg.Fill.Lo; i < msg.Fill.Hi; i++ {
-					msg.Entries = append(msg.Entries, g.log.entries[i])
-				}
-				msg.Fill = consensus.Span{}
+			if msg.To == 1 && msg.FillFrom(g.log.entry, int(g.m.limit.messageCost)) {
 				g.own = append(g.own, msg)
 			}
 		}

@@ -191,11 +191,7 @@ func (w *world) start(h *host) {
 	}
 	for i := h.view.released.Index + 1; i <= h.view.last(); i++ {
 		e := h.view.entries[i] // a hole is all zero
-		info := consensus.EntryInfo{Epoch: e.Epoch, Orig: e.Orig, Kind: e.Kind, Size: uint32(len(e.Data))}
-		if e.Kind == consensus.EntryMembership {
-			info.Data = e.Data
-		}
-		c.Log.Entries = append(c.Log.Entries, info)
+		c.Log.Entries = append(c.Log.Entries, e.Info())
 	}
 	h.state = h.flushed
 	h.learned, c.Applied = h.state.Index, h.state.Index
@@ -310,15 +306,9 @@ func sameEntry(a, b consensus.Entry) bool {
 
 // send fills a message from the log (C5) and puts it on the network.
 func (w *world) send(h *host, msg consensus.Message) {
-	for i := msg.Fill.Lo; i < msg.Fill.Hi; i++ {
-		e, ok := h.view.entry(i)
-		if !ok || e.Epoch > msg.Epoch {
-			return
-		}
-		msg.Entries = append(msg.Entries, e)
+	if msg.FillFrom(h.view.entry, h.cfg.MessageBytes) {
+		w.net = append(w.net, msg)
 	}
-	msg.Fill = consensus.Span{}
-	w.net = append(w.net, msg)
 }
 
 // stream sends the applied state, as the driver does beside the contract.

@@ -106,7 +106,7 @@ func (c *counter) apply(i consensus.Index) {
 // send lets messages go. What cannot be filled is dropped (C5), and what finds its link full.
 func (c *counter) send(msgs []consensus.Message) {
 	for _, msg := range msgs {
-		if !c.log.fill(&msg) {
+		if !msg.FillFrom(c.log.entry, messageBytes) {
 			continue
 		}
 		if msg.To == c.id { // Paxos asks what its own log holds

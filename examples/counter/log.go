@@ -115,18 +115,3 @@ func (l *logFile) entry(i consensus.Index) (consensus.Entry, bool) {
 	}
 	return l.entries[i-1], true
 }
-
-// fill puts into a message the entries that its Fill names. It reports whether the message
-// may leave: not if the log has moved on (C5).
-func (l *logFile) fill(msg *consensus.Message) bool {
-	size := 0
-	for i := msg.Fill.Lo; i < msg.Fill.Hi; i++ {
-		e, ok := l.entry(i)
-		if size += len(e.Data); !ok || e.Epoch > msg.Epoch || size > messageBytes && msg.Fill.Len() > 1 {
-			return false
-		}
-		msg.Entries = append(msg.Entries, e)
-	}
-	msg.Fill = consensus.Span{}
-	return true
-}

@@ -139,29 +139,15 @@ func TestForeignLog(t *testing.T) {
 	}
 }
 
-// Goal: a message leaves only if it is true (C5).
-func TestFill(t *testing.T) {
+// Goal: of what the log does not have, it says so: a message with that must not leave (C5).
+func TestEntry(t *testing.T) {
 	var l logFile
 	for k := range appends {
 		l.keep(&appends[k])
 	}
-	for _, test := range []struct {
-		name  string
-		epoch consensus.Epoch
-		fill  consensus.Span
-		want  int // entries; -1: dropped
-	}{
-		{"nothing to fill", 1, consensus.Span{}, 0},
-		{"an old entry", 1, consensus.Span{Lo: 1, Hi: 2}, 1},
-		{"two entries", 3, consensus.Span{Lo: 1, Hi: 3}, 2},
-		{"an entry above the message's epoch", 2, consensus.Span{Lo: 1, Hi: 3}, -1},
-		{"a hole", 3, consensus.Span{Lo: 2, Hi: 5}, -1},
-		{"behind the end", 3, consensus.Span{Lo: 4, Hi: 6}, -1},
-	} {
-		msg := consensus.Message{Epoch: test.epoch, Fill: test.fill}
-		ok := l.fill(&msg)
-		if ok != (test.want >= 0) || ok && (len(msg.Entries) != test.want || !msg.Fill.Empty()) {
-			t.Errorf("%s: %v, %+v", test.name, ok, msg)
+	for i, want := range map[consensus.Index]bool{0: false, 1: true, 2: true, 3: false, 4: true, 5: false} {
+		if e, ok := l.entry(i); ok != want || ok && e.Index != i {
+			t.Errorf("index %d: %v, %+v", i, ok, e)
 		}
 	}
 }

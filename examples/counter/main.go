@@ -91,8 +91,7 @@ func run() error {
 }
 
 // config makes a new replica from an empty log, or restores one. Nothing counts as applied:
-// all of it is learned again (X3). Membership entries, whose Data would have to be here,
-// there are none.
+// all of it is learned again (X3).
 func config(id consensus.ReplicaID, voters []consensus.ReplicaID, l *logFile) consensus.Config {
 	c := consensus.Config{
 		Group: 1, ID: id, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
@@ -103,7 +102,7 @@ func config(id consensus.ReplicaID, voters []consensus.ReplicaID, l *logFile) co
 	}
 	c.Log.Configuration.Voters = voters
 	for _, e := range l.entries {
-		c.Log.Entries = append(c.Log.Entries, consensus.EntryInfo{Epoch: e.Epoch, Orig: e.Orig, Kind: e.Kind, Size: uint32(len(e.Data))})
+		c.Log.Entries = append(c.Log.Entries, e.Info())
 	}
 	return c
 }
