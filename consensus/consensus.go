@@ -175,7 +175,7 @@ type Machine interface {
 	Tick()
 	// Ready returns the next work for the driver, and false when there is none.
 	// The value and its slices are reused: they are valid until the next call
-	// of Ready.
+	// of Ready, whatever else is called meanwhile.
 	Ready() (*Ready, bool)
 	// Done tells the machine what the driver has finished.
 	Done(Done)

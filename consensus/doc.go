@@ -1,6 +1,8 @@
 // Package consensus is the contract between a consensus engine and the program
 // that drives it. It holds types and no implementation; the engines are in the
-// packages below it (consensus/raft and consensus/etcdraft, later consensus/paxos).
+// packages below it: consensus/raft, consensus/paxos and consensus/etcdraft. Each has
+// an example with a driver in memory; examples/counter is a complete program, with a
+// log file and TCP.
 //
 // The three verbs are propose, accept and learn. A Machine is a pure state
 // machine for one replica of one group: it has no clock, goroutine, channel,
@@ -17,7 +19,7 @@
 //		}
 //		for rd, ok := m.Ready(); ok; rd, ok = m.Ready() {
 //			log.Append(rd.Append)             // asynchronous; answers with Done.Durable
-//			network.Send(fill(rd.Send))       // at once: does not wait for the log
+//			network.Send(fill(rd.Send))       // at once: does not wait for the log (FillFrom)
 //			holdUntilDurable(rd.Append.Seq, rd.AfterSync)
 //			install(rd.Install)               // a snapshot replaces the replica's state
 //			apply(rd.Learned)                 // asynchronous; answers with Done.Applied
@@ -59,6 +61,31 @@
 //	    earlier entry's: applying skips the others, commands and memberships alike. The
 //	    driver keeps the highest Orig applied with its state. In logs without holes Orig
 //	    never falls, and nothing is skipped.
+//
+// # What a driver may rely on, and must do
+//
+// Beside what the fields say:
+//
+//   - The log that New is given counts as durable, whatever it is: the machine acknowledges
+//     it to others. What was read back and perhaps never synced is synced first.
+//   - Learning goes on at Config.Applied+1. Who keeps no state of its own, and has released
+//     nothing, leaves Applied zero and learns every decided entry again, from index 1 on.
+//   - Entries of an Append count as in the log from when it is handed out, before they are
+//     durable, and the truncation with them: Send of the same Ready may name them in Fill.
+//   - AfterSync beside an empty Append waits for an earlier append, whose Seq it shows. Who
+//     makes each Append durable, and says so, before it asks for more never sees that.
+//   - A Ready stays as it is until the next call of Ready. All other methods may be called
+//     meanwhile: messages are taken while a log is being written.
+//   - Done.Durable may name the latest of several appends, Done.Applied the last of several
+//     entries.
+//   - The success of a proposal is not reported by its id: Dropped and Unknown are its bad
+//     ends. A driver that answers clients puts a name into a command's Data, the
+//     ProposalID for one, and knows it when it applies it. Such names must differ between
+//     replicas and restarts, too.
+//   - Read.Index may be above what was learned so far, also with the Ready that has it. It
+//     never falls in one epoch, so reads wait in the order in which they come.
+//   - A machine of a sparse engine counts its own promise when its message to itself has come
+//     back. A group of one elects nobody without that, others need one voter more.
 //
 // # Deliberately absent
 //
