@@ -90,6 +90,8 @@ const (
 	ShardProposeAnyEpoch   Name = "shard-propose-any-epoch"
 	ShardLeaseKeepDeadline Name = "shard-lease-keep-deadline"
 	ShardFenceIgnored      Name = "shard-fence-ignored"
+	ShardReplicaReused     Name = "shard-replica-reused"
+	ShardReadBackStale     Name = "shard-read-back-stale"
 )
 
 // The mutants of internal/router.
@@ -158,6 +160,8 @@ var Table = []Mutant{
 	{ShardSendHeld, "messages that wait for the log leave at once"},
 	{ShardReleaseUnflushed, "the log is released up to what is applied, flushed or not"},
 	{ShardProposeAnyEpoch, "a proposal enters the log in any epoch, not only in the one it was handed in for"},
+	{ShardReplicaReused, "a node whose disk was lost comes back under its old replica ids"},
+	{ShardReadBackStale, "entries that were written over while they were read back leave as they were"},
 	{ShardFenceIgnored, "what an old leader failed to get decided is applied behind its successor's commands"},
 	{ShardLeaseKeepDeadline, "a leader that returns goes on with the lease deadlines of its earlier leadership"},
 	{RouterRetryUnknown, "a write is handed in again as soon as the leader changes, whatever became of it"},

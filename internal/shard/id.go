@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -30,6 +31,9 @@ const (
 // A node whose disk was lost comes back with the next incarnation and never
 // votes under an earlier one. The first incarnation is 1.
 func ReplicaOf(node NodeID, incarnation uint16) consensus.ReplicaID {
+	if mutant.On(mutant.ShardReplicaReused) {
+		incarnation = 1
+	}
 	return consensus.ReplicaID(uint64(node)<<incarnationBits | uint64(incarnation))
 }
 
