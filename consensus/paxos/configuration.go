@@ -56,7 +56,7 @@ func (m *Machine) configure() {
 		if k > 0 {
 			next = c.index + m.window
 		}
-		if mutant.On(mutant.PaxosGovernsEarly) && k > 0 && m.id%2 == 0 {
+		if mutant.On(mutant.PaxosGovernsEarly) && k > 0 && (m.id^m.id>>16)%2 == 0 {
 			next--
 		}
 		es = append(es, electorate{next, flexible(&c.Configuration)})

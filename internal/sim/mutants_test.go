@@ -40,11 +40,14 @@ var hunts = map[mutant.Name]hunt{
 
 	mutant.ShardFenceIgnored: {engine: "paxos"},
 
-	mutant.PaxosAcceptBelowPromise: {elsewhere: "consensus/paxos, directed: it takes an accept that comes after another leader's whole election"},
-	mutant.PaxosReadForNewVoters:   {elsewhere: "consensus/paxos, directed: acknowledgements late, a change of all voters, and a read between"},
-	mutant.PaxosReportUnwritten:    {elsewhere: "consensus/paxos, directed: accept, prepare and snapshot in one turn"},
-	mutant.RaftPreVoteIgnoreLeader: {elsewhere: "consensus/raft, half a partition: it disturbs, and breaks no promise"},
-	mutant.WALFreeEarly:            {elsewhere: "internal/wal, crash at every operation"},
+	mutant.ShardReadBackStale:        {elsewhere: "internal/shard: a read that is overtaken by a write, a sync, an apply and an eviction"},
+	mutant.EtcdraftForgetMemberships: {elsewhere: "consensus/etcdraft, random groups: it takes changes of membership and restarts, again and again"},
+	mutant.EtcdraftReadBeforeBarrier: {elsewhere: "consensus/etcdraft, random groups: a read must come between a lead and its first decision"},
+	mutant.PaxosAcceptBelowPromise:   {elsewhere: "consensus/paxos, directed: it takes an accept that comes after another leader's whole election"},
+	mutant.PaxosReadForNewVoters:     {elsewhere: "consensus/paxos, directed: acknowledgements late, a change of all voters, and a read between"},
+	mutant.PaxosReportUnwritten:      {elsewhere: "consensus/paxos, directed: accept, prepare and snapshot in one turn"},
+	mutant.RaftPreVoteIgnoreLeader:   {elsewhere: "consensus/raft, half a partition: it disturbs, and breaks no promise"},
+	mutant.WALFreeEarly:              {elsewhere: "internal/wal, crash at every operation"},
 }
 
 // engineOf is the engine whose clusters a mutant is looked for in.
