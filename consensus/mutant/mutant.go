@@ -53,6 +53,7 @@ const (
 	PaxosNotHandedOver       Name = "paxos-not-handed-over"
 	PaxosElectShort          Name = "paxos-elect-short"
 	PaxosFloorIgnored        Name = "paxos-floor-ignored"
+	PaxosHoleUnfilled        Name = "paxos-hole-unfilled"
 	PaxosReadForNewVoters    Name = "paxos-read-for-new-voters"
 	PaxosReportUnwritten     Name = "paxos-report-unwritten"
 )
@@ -141,6 +142,7 @@ var Table = []Mutant{
 	{PaxosNotHandedOver, "a change is over before the new voters know durably what the old ones decided"},
 	{PaxosElectShort, "an electing quorum is one voter short"},
 	{PaxosFloorIgnored, "a promise counts in slots that it could not report because they are released"},
+	{PaxosHoleUnfilled, "a new leader takes the holes between what phase 1 has found for filled, and serves"},
 	{PaxosReadForNewVoters, "a read that only the new voters confirm is answered at the old voters' last known decision"},
 	{PaxosReportUnwritten, "a report of values that a snapshot keeps from being written is filled with older ones"},
 	{EtcdraftForgetMemberships, "a restart campaigns with the membership at the applied index, whatever the log has behind it"},

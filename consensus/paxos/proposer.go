@@ -231,6 +231,11 @@ func (m *Machine) goOnProposing() {
 	for m.lead.last < min(m.prop.upTo, limit) {
 		i := m.lead.last + 1
 		f, ok := m.prop.found[i]
+		if !ok && mutant.On(mutant.PaxosHoleUnfilled) {
+			m.lead.last, m.duty.run = i, i
+			m.lead.ids.Push(0)
+			continue
+		}
 		if !ok {
 			m.propose(consensus.EntryBarrier, nil, 0)
 			continue
