@@ -228,11 +228,11 @@ const (
 
 // frequencies lists the cells that are not common, with the reason.
 var frequencies = map[[2]int]Frequency{
-	// An epoch has one leader, where configurations are known (doc.go), so a leader hears no
-	// other one of its epoch.
-	{rowLeader, int(KindAccept)}:     Never,
-	{rowLeader, int(KindHeartbeat)}:  Never,
-	{rowLeader, int(KindCommit)}:     Never,
+	// An epoch's number has two leaders only when one has slept through a change (doc.go), and
+	// they have nothing to hand over to each other.
+	{rowLeader, int(KindAccept)}:     Rare,
+	{rowLeader, int(KindHeartbeat)}:  Rare,
+	{rowLeader, int(KindCommit)}:     Rare,
 	{rowLeader, int(KindTimeoutNow)}: Never,
 	// These go to replicas that have answered in this epoch, and an answer shows the epoch on
 	// the replica's disk (C3): it is not behind, nor a candidate of it.
@@ -253,7 +253,20 @@ var frequencies = map[[2]int]Frequency{
 	// An answer to an earlier epoch's leader overtakes its own candidacy.
 	{rowCandidate, int(KindHeartbeatReply)}: Rare,
 	// A follower loses patience just while its leader's word is under way.
-	{rowTrial, int(KindTimeoutNow)}: Rare,
+	{rowTrial, int(KindTimeoutNow)}:   Rare,
+	{rowOlder, int(KindTimeoutNow)}:   Rare,
+	{rowCandidate, int(KindSnapshot)}: Rare,
+	// A leader that has just lost its lead, and patience, is still answered; or it met a
+	// candidate's question, or an answer to its own last one.
+	{rowTrial, int(KindAccepted)}:      Rare,
+	{rowTrial, int(KindAcceptedApart)}: Rare,
+	{rowTrial, int(KindPrepare)}:       Rare,
+	{rowTrial, int(KindPromise)}:       Rare,
+	// Voters of a configuration that a leader has only just found have decided more than it
+	// knows, and released it.
+	{rowLeader, int(KindSnapshot)}: Rare,
+	// Who is asked for a promise is in a later epoch, of which its trial round has not told.
+	{rowNewer, int(KindPromise)}: Rare,
 }
 
 // Cell is one entry of the handler table.

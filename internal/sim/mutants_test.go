@@ -44,7 +44,7 @@ var hunts = map[mutant.Name]hunt{
 	mutant.EtcdraftForgetMemberships: {elsewhere: "consensus/etcdraft, random groups: it takes changes of membership and restarts, again and again"},
 	mutant.EtcdraftReadBeforeBarrier: {elsewhere: "consensus/etcdraft, random groups: a read must come between a lead and its first decision"},
 	mutant.PaxosAcceptBelowPromise:   {elsewhere: "consensus/paxos, directed: it takes an accept that comes after another leader's whole election"},
-	mutant.PaxosHoleUnfilled:        {elsewhere: "consensus/paxos, random groups: here leaders mostly die with no hole behind them"},
+	mutant.PaxosHoleUnfilled:         {elsewhere: "consensus/paxos, random groups: here leaders mostly die with no hole behind them"},
 	mutant.PaxosReadForNewVoters:     {elsewhere: "consensus/paxos, directed: acknowledgements late, a change of all voters, and a read between"},
 	mutant.PaxosReportUnwritten:      {elsewhere: "consensus/paxos, directed: accept, prepare and snapshot in one turn"},
 	mutant.RaftPreVoteIgnoreLeader:   {elsewhere: "consensus/raft, half a partition: it disturbs, and breaks no promise"},

@@ -59,7 +59,7 @@ func TestSeeds(t *testing.T) {
 	}
 	for _, share := range shares {
 		t.Run(share.engine, func(t *testing.T) {
-			testSeeds(t, share.engine, batchSeeds(max(1, int(share.part*float64(*seedsFlag)))), *seedsFlag >= 200)
+			testSeeds(t, share.engine, batchSeeds(max(1, int(share.part*float64(*seedsFlag)))), *seedsFlag >= 200 && share.engine != Mixed)
 		})
 	}
 }
