@@ -46,9 +46,6 @@ func (s *Sim) kindName(id shard.ID, kind consensus.MessageKind) string {
 	return s.engineOf(id).KindName(kind)
 }
 
-// runs reports whether some shard of the run has this engine.
-func (s *Sim) runs(name string) bool { return s.opts.Engine == name || s.opts.Engine == Mixed }
-
 // coverage counts the entries into the cells of the handler tables of our engines.
 type coverage struct {
 	raft  raft.Coverage
