@@ -252,7 +252,7 @@ func (k keyspaceView) Status() server.KeyspaceStatus {
 	return server.KeyspaceStatus{
 		Keyspace: k.Name(), Shard: uint64(k.Shard()),
 		Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
-		Engine: s.Engine, WriteQuorum: s.Decides, ElectionQuorum: s.Elects,
+		Engine: s.Engine, WriteQuorum: s.Decides, ElectionQuorum: s.Elects, Warning: s.Warning,
 		IsLearner: s.IsLearner, Starting: s.Starting, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: s.Pending,
 	}
 }

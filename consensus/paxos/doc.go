@@ -88,6 +88,8 @@
 //     each is asked for when the one before has arrived, so that it is bounded.
 //   - A decided value is accepted like a proposed one, at the ballot of whoever tells: no
 //     other value could be proposed there, so nothing can conflict.
+//   - Holes are filled with one no-op each, not with one for a range of slots: an entry has
+//     one slot, and the window bounds how many there are.
 //   - A leader does not wait for its own disk before it sends values; like every acceptor it
 //     counts once it is durable there.
 //   - A follower does not learn each slot by its own acknowledgements of a quorum, but by the

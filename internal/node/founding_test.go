@@ -66,7 +66,7 @@ func TestWriteQuorumDecides(t *testing.T) {
 	leads := func(i int) bool {
 		k, _ := c.nodes[i].Keyspace(DefaultKeyspace)
 		s := k.Status()
-		if s.Decides != 2 || s.Elects != 4 {
+		if s.Decides != 2 || s.Elects != 4 || s.Warning != QuorumWarning(2, 5) {
 			t.Errorf("node %d: %+v", i, s)
 		}
 		return s.Leads

@@ -39,6 +39,7 @@ type KeyspaceStatus struct {
 	Engine        string // as the shard was founded
 	Decides       int    // voters that must have an entry durably before it is decided
 	Elects        int    // voters that must agree to a leader
+	Warning       string // what an operator must know of that; usually empty
 	Starting      bool   // the node is not Ready yet
 	InDoubt       bool   // its log has lost something, and is being repaired
 	LeaderChanges uint64 // leaders seen since the start
@@ -183,7 +184,7 @@ func (n *Node) publish() (requests int) {
 		next := KeyspaceStatus{
 			Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
 			CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
-			IsLearner: old.IsLearner, Engine: old.Engine, Decides: old.Decides, Elects: old.Elects, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, Pending: int64(pending),
+			IsLearner: old.IsLearner, Engine: old.Engine, Decides: old.Decides, Elects: old.Elects, Warning: old.Warning, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, Pending: int64(pending),
 		}
 		if next == *old {
 			continue
@@ -195,6 +196,7 @@ func (n *Node) publish() (requests int) {
 			s := r.Status()
 			next.IsLearner = slices.Contains(s.Configuration.Learners, s.ID)
 			next.Decides, next.Elects = quorums(&s.Configuration)
+			next.Warning = QuorumWarning(next.Decides, len(s.Configuration.Voters))
 			if next.Leader != 0 {
 				next.LeaderChanges++
 			}
@@ -225,6 +227,7 @@ func (n *Node) openShard(founded foundedShard) error {
 	configuration := &machine.Log.Configuration
 	status := KeyspaceStatus{InDoubt: replica.InDoubt(), Engine: n.identity.Shards[id].Engine}
 	status.Decides, status.Elects = quorums(configuration)
+	status.Warning = QuorumWarning(status.Decides, len(configuration.Voters))
 	k.status.Store(&status)
 	n.keyspaces[name] = k
 	n.logFounding(founded, configuration)

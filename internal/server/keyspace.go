@@ -93,6 +93,8 @@ type KeyspaceStatus struct {
 	// have an entry on disk before it is decided, and ElectionQuorum agree to a leader.
 	Engine                      string
 	WriteQuorum, ElectionQuorum int
+	// Warning is what an operator must know of these numbers, in a sentence; usually empty.
+	Warning string
 
 	// Leader is the member id of the shard's leader, as far as this node knows; 0 is none.
 	Leader uint64

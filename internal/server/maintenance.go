@@ -44,6 +44,9 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 	if status.Leader == 0 {
 		resp.Errors = append(resp.Errors, rpctypes.ErrNoLeader.Error())
 	}
+	if status.Warning != "" { // etcdctl endpoint status shows it, and nothing else of etcd's has room
+		resp.Errors = append(resp.Errors, status.Warning)
+	}
 	err := withView(k, func(view *store.View) (err error) {
 		resp.Header = s.headers.proto(k, view.Revision())
 		resp.DbSizeQuota, err = view.Quota()

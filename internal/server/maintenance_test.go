@@ -33,6 +33,14 @@ func TestStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, got, want)
+	r.k.setStatus(func(s *KeyspaceStatus) {
+		s.Leader, s.IsLearner, s.Warning = fakeMember, false, "only one lost disk is survived"
+	})
+	want.Leader, want.IsLearner, want.Errors = fakeMember, false, []string{"only one lost disk is survived"}
+	if got, err = r.maint.Status(ctx, &pb.StatusRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, got, want)
 }
 
 func TestHashKV(t *testing.T) {
