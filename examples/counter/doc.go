@@ -37,9 +37,7 @@
 //
 // -engine takes raft, etcdraft and paxos; a group stays with the one that it began with. The
 // driver is the same for all. The sparse log of Paxos costs it five lines: entries that leave
-// holes (logFile.keep), a message to itself (send), entries that do not count (apply). What is
-// known against Paxos in docs/engines.md needs snapshots or a change of membership; neither
-// is here.
+// holes (logFile.keep), a message to itself (send), entries that do not count (apply).
 //
 // # Deliberately absent
 //
