@@ -32,7 +32,7 @@ bin/golangci-lint: tools/golangci/go.mod tools/golangci/go.sum
 
 .PHONY: fmt
 fmt: ## format the code
-	gofmt -s -w cmd consensus examples internal e2e bench
+	gofmt -s -w cmd consensus examples internal ring e2e bench
 
 .PHONY: sim
 sim: ## one simulated run: make sim SEED=7 ARGS=--trace

@@ -31,6 +31,8 @@ var directions = map[string]rule{
 	"consensus/etcdraft": {[]string{"consensus"},
 		"an adapter knows the contract and the library that it adapts; raft's own arithmetic is the library's"},
 
+	"ring": {nil, "consistent hashing knows nodes and shards by their numbers only, so that it can be used without Quorate"},
+
 	"internal/env":    {nil, "the doors to the outside know nobody who walks through them"},
 	"internal/engine": {[]string{"internal/env"}, "the byte store knows no shard, revision or entry"},
 	"internal/mvcc":   {[]string{"internal/engine"}, "revisions know neither commands nor consensus"},

@@ -11,7 +11,7 @@ import (
 // code in one goroutine and any run can be repeated from its seed.
 var pure = []string{
 	"consensus", "consensus/internal/ring", "consensus/quorum", "consensus/raft", "consensus/paxos", "consensus/etcdraft",
-	"internal/store", "internal/shard", "internal/router",
+	"internal/store", "internal/shard", "internal/router", "ring",
 }
 
 // passive packages are called from many goroutines and may lock, but start none of
