@@ -1,4 +1,4 @@
-# What can be made. Targets write to bin/ and .soak/ only, and engines to docs/.
+# What can be made. Targets write to bin/ and .soak/ only, engines and ring to docs/.
 
 MODULES := . e2e bench
 SEED    ?= 1
@@ -61,6 +61,11 @@ bin/benchstat: tools/go.mod tools/go.sum
 .PHONY: engines
 engines: $(if $(BENCH),bench-engines) ## tables and pictures of docs/engines.md; the speed, too: make engines BENCH=1
 	go test ./consensus/scenarios -count=1 -run TestDocument -scenarios.write $(if $(BENCH),-scenarios.speed=$(CURDIR)/bin/engines.speed)
+
+.PHONY: ring
+ring: ## tables and pictures of docs/ring.md, times measured anew; the libraries come from the network
+	go test ./ring/internal/contest -count=1 -run TestDocument -ring.write -test.benchtime 50ms
+	cd ring/compare && go test -count=1 -run TestDocument -ring.write -test.benchtime 50ms
 
 .PHONY: ci
 ci: ## all checks of a commit; at most 15 minutes on two cores

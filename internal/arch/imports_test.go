@@ -32,6 +32,7 @@ var directions = map[string]rule{
 		"an adapter knows the contract and the library that it adapts; raft's own arithmetic is the library's"},
 
 	"ring": {nil, "consistent hashing knows nodes and shards by their numbers only, so that it can be used without Quorate"},
+	"ring/internal/contest": {[]string{"ring"}, "it measures ring as anybody would use it"},
 
 	"internal/env":    {nil, "the doors to the outside know nobody who walks through them"},
 	"internal/engine": {[]string{"internal/env"}, "the byte store knows no shard, revision or entry"},

@@ -78,7 +78,7 @@ func skipFolder(rel string) bool {
 	switch {
 	case rel == ".":
 		return false
-	case rel == "e2e", rel == "bench", rel == "tools", base == "testdata":
+	case rel == "e2e", rel == "bench", rel == "tools", rel == "ring/compare", base == "testdata":
 		return true
 	}
 	return strings.HasPrefix(base, ".")
