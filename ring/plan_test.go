@@ -42,6 +42,7 @@ func TestEveryPrefixIsSafe(t *testing.T) {
 				if !c.hasRoom(i) && !exchanged(moves[k+1:], m.Node, c.load[i]-c.limit[i]) {
 					t.Fatalf("move %d, %v: it has %d replicas, the cap is %d", k, m, c.load[i], c.limit[i])
 				}
+				checkReason(t, b, m, b.slots[at])
 				others := b.slots[at].without(b.number(m.Other))
 				if r.inZone(r.zoneOf[i], others) >= c.most {
 					t.Fatalf("move %d, %v: the zone has its part: %v", k, m, old.Replicas)
@@ -57,6 +58,30 @@ func TestEveryPrefixIsSafe(t *testing.T) {
 			}
 		}
 	})
+}
+
+// checkReason judges by the state before an Add whether its reason is true.
+func checkReason(t *rapid.T, b *board, m Move, s *slot) {
+	i, gone := b.number(m.Other), b.find(m.Other) < 0
+	emptied := !gone && b.nodes[i].Weight == 0
+	holds := false
+	switch m.Reason {
+	case Missing:
+		holds = m.Other == 0 && s.live() < s.want
+	case Gone:
+		holds = m.Other != 0 && gone
+	case Draining:
+		holds = emptied
+	case Crowded:
+		holds = !gone && !emptied && b.inZone(b.zoneOf[i], s.on) > s.most
+	case OverCap:
+		holds = !gone && !emptied && s.load[i] > s.limit[i]
+	case Detour:
+		holds = !gone && !emptied && s.load[i] >= s.limit[i]
+	}
+	if !holds {
+		t.Fatalf("%v: that is not so: replicas on %v", m, s.on)
+	}
 }
 
 // exchanged tells whether a node that is at its cap loses a replica soon: an exchange (R5).
@@ -164,6 +189,41 @@ func TestMostUrgentFirst(t *testing.T) {
 	}
 	if len(moves) != 2 || moves[0].Shard != 2 || moves[0].Reason != Gone || moves[1].Kind != Remove {
 		t.Errorf("moves: %v", moves)
+	}
+}
+
+// Goal: who is above its cap gives away what is farthest from its own tokens, and a leader
+// that goes is followed by who may lead the most. Method: 26 shards on one of five nodes, one too
+// many for a cap of 25; and a shard whose replicas lead unequally many.
+func TestChoices(t *testing.T) {
+	r, p := mustNew(t, even(5, 0), Options{}), &Placement{}
+	for id := range 100 {
+		s := Shard{ID: ShardID(id), Want: 1, Replicas: []NodeID{4}}
+		if id >= 26 {
+			s.Replicas = []NodeID{[]NodeID{1, 2, 3, 5}[id%4]}
+		}
+		p.Shards = append(p.Shards, s)
+	}
+	b, err := r.board(p, Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	moves, err := r.Plan(p, Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	farthest := 0
+	for _, s := range b.slots[:26] {
+		farthest = max(farthest, b.distance(s, r.find(4)))
+	}
+	if got := b.distance(b.slots[moves[0].Shard], r.find(4)); farthest == 0 || got != farthest {
+		t.Errorf("%v: node 4 is candidate %d of that one, of another %d", moves[0], got, farthest)
+	}
+	p = &Placement{Shards: []Shard{
+		{ID: 1, Want: 3, Replicas: []NodeID{9, 1, 2}}, {ID: 2, Want: 3, Replicas: []NodeID{1, 2, 3}}, {ID: 3, Want: 3, Replicas: []NodeID{3, 1, 2}},
+	}}
+	if moves, err = r.Plan(p, Policy{}); err != nil || moves[0].Kind != Lead || moves[0].Node != 2 {
+		t.Errorf("%v, %v: 2 leads nothing", moves, err)
 	}
 }
 

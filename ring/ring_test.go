@@ -22,6 +22,13 @@ func even(n, zones int) (nodes []Node) {
 	return nodes
 }
 
+// coarse is a hash with 32 positions: tokens of different nodes are often equal.
+type coarse struct{ XX }
+
+func (coarse) Token(seed uint64, node NodeID, i int) Token {
+	return XX{}.Token(seed, node, i) >> 59 << 59
+}
+
 // naiveOrder walks all tokens from a position on and lists nodes as they come.
 func naiveOrder(nodes []Node, o Options, at Token) (order []NodeID) {
 	type token struct {
@@ -31,7 +38,7 @@ func naiveOrder(nodes []Node, o Options, at Token) (order []NodeID) {
 	var all []token
 	for _, n := range nodes {
 		for i := range n.Weight * o.TokensPerUnit {
-			all = append(all, token{uint64(XX{}.Token(o.Seed, n.ID, i) - at), n.ID})
+			all = append(all, token{uint64(o.Hash.Token(o.Seed, n.ID, i) - at), n.ID})
 		}
 	}
 	slices.SortFunc(all, func(a, b token) int {
@@ -98,6 +105,7 @@ func TestCandidatesAgainstNaive(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		nodes := cluster(t)
 		o := Options{Seed: rapid.Uint64().Draw(t, "seed"), TokensPerUnit: rapid.IntRange(1, 6).Draw(t, "tokens")}
+		o.Hash = rapid.SampledFrom([]Hash{XX{}, coarse{}}).Draw(t, "hash")
 		r := mustNew(t, nodes, o)
 		places := []Token{0, ^Token(0), Token(rapid.Uint64().Draw(t, "position"))}
 		if len(r.at) > 0 {

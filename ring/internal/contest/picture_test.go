@@ -22,10 +22,10 @@ const style = `
 svg { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; }
 .p, .h { fill: #1f2328; } .s { fill: #59636e; font-size: 12px; } .h { font-weight: 600; }
 .grid { stroke: #d1d9e0; } .fair { stroke: #1f2328; stroke-dasharray: 4 3; }
-.a { fill: #8fb2ee; } .b { fill: #c9cfd6; } .oa { fill: #2f6fde; } .ob { fill: #17866a; }
+.a { fill: #8fb2ee; } .b { fill: #93d0bd; } .oa { fill: #2f6fde; } .ob { fill: #17866a; }
 @media (prefers-color-scheme: dark) {
 .p, .h { fill: #f0f6fc; } .s { fill: #9198a1; } .grid { stroke: #3d444d; } .fair { stroke: #f0f6fc; }
-.a { fill: #2c4a7c; } .b { fill: #4a525c; } .oa { fill: #5b9bff; } .ob { fill: #3fbf9a; }
+.a { fill: #2c4a7c; } .b { fill: #1d5a49; } .oa { fill: #5b9bff; } .ob { fill: #3fbf9a; }
 }
 `
 
@@ -75,19 +75,22 @@ func own(r Rival) string {
 	return ""
 }
 
-const rowHeight = 42
+const (
+	left      = 210.0
+	rowHeight = 42.0
+)
 
 // balancePicture draws from the emptiest node to the fullest.
 func balancePicture() string {
 	p := &picture{width: 720, about: "Loads of the emptiest and the fullest node by rival, in percent of the fair share"}
 	p.height = 90 + rowHeight*float64(len(Rivals))
-	at := func(v float64) float64 { return 190 + 480*min(v, 225)/225 }
+	at := func(v float64) float64 { return left + 460*min(v, 225)/225 }
 	p.axis(at, []float64{0, 50, 100, 150, 200}, 100, "percent of the fair share, from the emptiest node to the fullest")
-	p.legend(190, "oa", "12 nodes")
-	p.legend(290, "ob", "100 nodes (paler: not ring)")
+	p.legend(left, "oa", "12 nodes")
+	p.legend(left+100, "ob", "100 nodes (pale: not ring)")
 	for k, r := range Rivals {
 		x, y := r.Measure(), 50+rowHeight*float64(k)
-		p.text(180, y+19, "p", "end", r.Name)
+		p.text(left-10, y+19, "p", "end", r.Name)
 		for i, s := range []Spread{x.Twelve, x.Hundred} {
 			class := own(r) + []string{"a", "b"}[i]
 			y := y + 15*float64(i)
@@ -102,13 +105,13 @@ func balancePicture() string {
 func movementPicture() string {
 	p := &picture{width: 720, about: "Keys that move when a node joins twelve and when one of them leaves, by rival, in percent"}
 	p.height = 90 + rowHeight*float64(len(Rivals))
-	at := func(v float64) float64 { return 190 + 480*min(v, 24)/24 }
+	at := func(v float64) float64 { return left + 460*min(v, 24)/24 }
 	p.axis(at, []float64{0, 4, 8, 12, 16, 20}, 100.0/13, "percent of the keys; dashed: the fair share of a newcomer")
-	p.legend(190, "oa", "a 13th node joins")
-	p.legend(340, "ob", "the 6th of 12 leaves (paler: not ring)")
+	p.legend(left, "oa", "a 13th node joins")
+	p.legend(left+150, "ob", "the 6th of 12 leaves (pale: not ring)")
 	for k, r := range Rivals {
 		x, y := r.Measure(), 50+rowHeight*float64(k)
-		p.text(180, y+19, "p", "end", r.Name)
+		p.text(left-10, y+19, "p", "end", r.Name)
 		for i, n := range []int{x.Join, x.Leave} {
 			class := own(r) + []string{"a", "b"}[i]
 			y := y + 15*float64(i)
