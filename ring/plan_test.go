@@ -331,3 +331,28 @@ func FuzzPlan(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkPlan plans 10,000 shards of three replicas: at first, and when a node is lost.
+func BenchmarkPlan(b *testing.B) {
+	for _, n := range []int{12, 100, 1000} {
+		r, lost := mustNew(b, even(n, 3), Options{}), mustNew(b, even(n, 3)[1:], Options{})
+		fresh := &Placement{}
+		for id := range 10_000 {
+			fresh.Shards = append(fresh.Shards, Shard{ID: ShardID(id), Want: 3})
+		}
+		placed := fresh.Clone()
+		carryOut(b, r, placed, Policy{})
+		for what, x := range map[string]struct {
+			r *Ring
+			p *Placement
+		}{"fresh": {r, fresh}, "lost": {lost, placed}, "nothing": {r, placed}} {
+			b.Run(fmt.Sprintf("%s/nodes=%d", what, n), func(b *testing.B) {
+				for b.Loop() {
+					if _, err := x.r.Plan(x.p, Policy{}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
