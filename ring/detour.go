@@ -54,15 +54,11 @@ func (c *class) carried() [][]*slot {
 }
 
 // replicaHops offers every replica of a class that may move from a node to another without
-// crowding a zone, but not the victim on whose behalf room is made. A node above its cap
-// is no place to go through: it is relieved first.
-func (b *board) replicaHops(c *class, busy *slot, victim int32) func(int32, func(*slot, int32)) {
+// crowding a zone. A node above its cap is no place to go through: it is relieved first.
+func (b *board) replicaHops(c *class) func(int32, func(*slot, int32)) {
 	on := c.carried()
 	return func(from int32, offer func(*slot, int32)) {
 		for _, s := range on[from] {
-			if s == busy && from == victim {
-				continue
-			}
 			others := s.without(from)
 			for to := range b.nodes {
 				if !c.over(int32(to)) && b.fits(s, others, int32(to)) {
@@ -74,7 +70,7 @@ func (b *board) replicaHops(c *class, busy *slot, victim int32) func(int32, func
 }
 
 // vacate makes room for a shard when no node that may take it has some (R5). It returns the
-// node that has room then. If the copies do not last, it has gone a part of the way, and
+// node that has room then. The victim itself makes no hop: where it could go, the way begins. If the copies do not last, it has gone a part of the way, and
 // the next plan goes on.
 func (b *board) vacate(s *slot, victim int32) int32 {
 	var starts []int32
@@ -84,7 +80,7 @@ func (b *board) vacate(s *slot, victim int32) int32 {
 			starts = append(starts, int32(i))
 		}
 	}
-	hops := b.replicaHops(s.class, s, victim)
+	hops := b.replicaHops(s.class)
 	way := b.way(starts, s.hasRoom, hops)
 	if way == nil && victim >= 0 {
 		// An exchange: the place that the victim leaves is the only one.
@@ -105,7 +101,7 @@ func (b *board) vacate(s *slot, victim int32) int32 {
 // push takes a replica from a node when none of its shards has a candidate with room. It
 // reports whether it did anything.
 func (b *board) push(c *class, x int32, why Reason) bool {
-	way := b.way([]int32{x}, c.hasRoom, b.replicaHops(c, nil, none))
+	way := b.way([]int32{x}, c.hasRoom, b.replicaHops(c))
 	for k, h := range way {
 		if b.copies == 0 {
 			break

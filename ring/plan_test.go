@@ -227,6 +227,31 @@ func TestChoices(t *testing.T) {
 	}
 }
 
+// Goal: where every node is full, a replica leaves a crowded zone by an exchange, whichever
+// of those in the zone it takes (R5). Method: shares and caps are equal, so there is no
+// room at all; many rings, as it depends on the order which exchange there is.
+func TestExchange(t *testing.T) {
+	in := func(id NodeID, weight int, zone string) Node {
+		return Node{ID: id, Weight: weight, Domains: []string{zone}}
+	}
+	nodes := []Node{in(1, 1, "b"), in(2, 1, "b"), in(3, 2, "b"), in(4, 1, "a"), in(5, 2, "b"), in(6, 1, "a"), in(7, 2, "a")}
+	policy, exchanges := Policy{ReplicaLoad: 100}, 0
+	for tokens := 1; tokens <= 40; tokens++ {
+		p := &Placement{Shards: []Shard{{ID: 37, Want: 5}, {ID: 40, Want: 5}, {ID: 43, Want: 5}, {ID: 46, Want: 5, Replicas: []NodeID{1, 2, 3, 5}}}}
+		r := mustNew(t, nodes, Options{TokensPerUnit: tokens})
+		moves := carryOut(t, r, p, policy)
+		if f := faults(r, p, policy); f != nil {
+			t.Errorf("%d tokens: %v", tokens, f)
+		}
+		if _, detours := copies(moves); detours > 0 {
+			exchanges++
+		}
+	}
+	if exchanges == 0 {
+		t.Error("no ring needed one")
+	}
+}
+
 // Goal: a plan reads well. Method: a node dies that led a shard.
 func TestMovesInWords(t *testing.T) {
 	r := mustNew(t, even(3, 3), Options{})
