@@ -2,6 +2,7 @@ package ring
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -69,7 +70,7 @@ func (v Verdict) String() string {
 type Candidate struct {
 	Node    NodeID
 	Verdict Verdict
-	// Beside is the replica in the same zone if the verdict is ZoneTaken.
+	// Beside is a node of the same zone that has a replica, if the verdict is ZoneTaken.
 	Beside NodeID
 }
 
@@ -123,25 +124,18 @@ func (r *Ring) Explain(p *Placement, policy Policy, shard ShardID, node NodeID) 
 // judge names the first thing that speaks against a node.
 func (b *board) judge(s *slot, i int32) Candidate {
 	c := Candidate{Node: b.id(i), Verdict: Free}
-	for _, x := range s.on {
-		if x == i {
-			c.Verdict = Holds
-			return c
-		}
-		if x >= 0 && b.zoneOf[x] == b.zoneOf[i] && c.Beside == 0 {
-			c.Beside = b.id(x)
-		}
-	}
 	switch {
+	case slices.Contains(s.on, i):
+		c.Verdict = Holds
 	case b.nodes[i].Weight == 0:
 		c.Verdict = Emptied
 	case b.inZone(b.zoneOf[i], s.on) >= s.most:
 		c.Verdict = ZoneTaken
-		return c
+		k := slices.IndexFunc(s.on, func(x int32) bool { return x >= 0 && b.nodes[x].Weight > 0 && b.zoneOf[x] == b.zoneOf[i] })
+		c.Beside = b.id(s.on[k])
 	case !s.hasRoom(i):
 		c.Verdict = AtCap
 	}
-	c.Beside = 0
 	return c
 }
 
