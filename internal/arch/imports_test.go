@@ -31,7 +31,7 @@ var directions = map[string]rule{
 	"consensus/etcdraft": {[]string{"consensus"},
 		"an adapter knows the contract and the library that it adapts; raft's own arithmetic is the library's"},
 
-	"ring": {nil, "consistent hashing knows nodes and shards by their numbers only, so that it can be used without Quorate"},
+	"ring":                  {nil, "consistent hashing knows nodes and shards by their numbers only, so that it can be used without Quorate"},
 	"ring/internal/contest": {[]string{"ring"}, "it measures ring as anybody would use it"},
 
 	"internal/env":    {nil, "the doors to the outside know nobody who walks through them"},
