@@ -71,7 +71,7 @@ func differ(t *testing.T, seed uint64, requests int) (crashed bool) {
 	s.progress = t.Logf
 
 	if f := s.run(ctx, requests); f != nil {
-		if slices.ContainsFunc(p.reference.Members, (*cluster.Member).Exited) {
+		if slices.ContainsFunc(p.reference.Members, exits) {
 			return true
 		}
 		t.Errorf("difference after %d requests:\n%v\n\nthis run again: %s", s.runner.mix.requests, f, command(seed, s.runner.mix.requests))
@@ -89,6 +89,18 @@ func differ(t *testing.T, seed uint64, requests int) (crashed bool) {
 		t.Errorf("mix: %s", problem)
 	}
 	return false
+}
+
+// exitTime is how long a process may take to end once its connections have.
+const exitTime = 2 * time.Second
+
+// exits reports whether a member has ended, or is about to: its clients hear of a crash
+// before its parent does.
+func exits(m *cluster.Member) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), exitTime)
+	defer cancel()
+	_, err := m.WaitExit(ctx)
+	return err == nil
 }
 
 // command is what a person types to see the same run again.
