@@ -53,13 +53,14 @@ func (m *Machine) becomeCandidate(force bool) {
 	m.prepare(force)
 }
 
-// prepare asks every voter that has not promised, or not reported all, to do so. This
-// replica asks itself by message like any other, because the values that its own acceptor
-// has are the driver's to read.
+// prepare asks every voter to promise and to report. Who has done so is asked on, behind
+// the end of its report, so that it knows that the election lives: another voter's report
+// may be long. This replica asks itself by message like any other, because the values that
+// its own acceptor has are the driver's to read.
 func (m *Machine) prepare(force bool) {
 	for i := range m.peers {
 		p := &m.peers[i]
-		if p.learner || p.promise.done && p.promise.floor <= m.commit {
+		if p.learner || p.promise.done && (p.id == m.id || m.role == consensus.Leader && p.promise.floor <= m.commit) {
 			continue
 		}
 		m.ask(p, force)
@@ -70,7 +71,7 @@ func (m *Machine) prepare(force bool) {
 // here, if it has released some of that: the state that it streamed may be lost.
 func (m *Machine) ask(p *peer, force bool) {
 	from := max(p.promise.upTo, m.commit)
-	if p.promise.done {
+	if p.promise.done && p.promise.floor > m.commit {
 		from = m.commit
 	}
 	if p.id == m.id {
@@ -130,6 +131,7 @@ func (m *Machine) onPromise(msg *consensus.Message) error {
 		}
 		p.promise.floor = msg.Index
 	}
+	before := p.promise
 	p.promise.given, p.promise.commit = true, msg.Commit
 	settled := m.commit // slots up to here need no report any more
 	if m.role == consensus.Leader {
@@ -142,14 +144,17 @@ func (m *Machine) onPromise(msg *consensus.Message) error {
 	}
 	p.promise.upTo = max(from, msg.Hint)
 	p.promise.done = p.promise.done || p.promise.upTo >= consensus.Index(msg.Round) || mutant.On(mutant.PaxosReportPart)
+	news := !before.given || p.promise.upTo > before.upTo || p.promise.done != before.done
 	m.learnFound()
-	m.clock.elapsed = 0 // the election goes on
+	if news {
+		m.clock.elapsed = 0 // the election goes on
+	}
 	if m.role == consensus.Leader {
 		m.goOnProposing()
 		m.goOn()
 		return nil
 	}
-	if p = m.find(msg.From); p != nil && !p.promise.done {
+	if p = m.find(msg.From); p != nil && news && !p.promise.done {
 		m.ask(p, false)
 	}
 	m.electIfReady()
