@@ -16,6 +16,13 @@ import (
 // that start at the same time answer within it; without any, it goes on.
 const probeTime = 3 * time.Second
 
+// probePause is the time between two questions to a peer that does not answer.
+const probePause = 50 * time.Millisecond
+
+// refusalTime is how long a node that gives up goes on to refuse: a peer that has asked, or
+// asks again meanwhile, hears why and gives up, too.
+const refusalTime = 10 * probePause
+
 // newIdentity is what this configuration makes of a node without state.
 func (n *Node) newIdentity() (identity, error) {
 	id := n.describedIdentity()
@@ -132,7 +139,12 @@ func (n *Node) bootstrap(ctx context.Context) error {
 			}
 		case err := <-n.disagreed:
 			// A peer was refused that founds a cluster just now, too, and gives up: alone
-			// this node would found one that the peer's next start does not fit.
+			// this node would found one that the peer's next start does not fit. The refusal
+			// itself may not have left yet.
+			select {
+			case <-time.After(refusalTime):
+			case <-ctx.Done():
+			}
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
@@ -164,7 +176,7 @@ func (n *Node) probe(ctx context.Context, name, addr string) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(probePause):
 		}
 	}
 }
