@@ -200,6 +200,8 @@ type Engine struct {
 	// Repairs says that the machines take part with a damaged log, as C10 says. New of
 	// others returns ErrInvalid for one in doubt.
 	Repairs bool
+	// Flexible says that the machines know Membership.WriteQuorum. Others refuse it.
+	Flexible bool
 }
 
 // ProposalKind says what is proposed.

@@ -51,7 +51,7 @@ func checkBootstrap(c *Config) error {
 	if c.Bootstrap.Existing && len(c.Bootstrap.Cluster) == 1 {
 		return fmt.Errorf("--initial-cluster-state existing joins a running cluster, but --initial-cluster lists only this member: add the others, or use new")
 	}
-	return node.CheckWriteQuorum(c.WriteQuorum, len(c.Bootstrap.Cluster), cmp.Or(c.Engine, defaultEngine()), flexibleEngines())
+	return node.CheckWriteQuorum(c.WriteQuorum, len(c.Bootstrap.Cluster), cmp.Or(c.Engine, defaultEngine()), engines())
 }
 
 // checkClusterURLs reports a URL that is there twice.

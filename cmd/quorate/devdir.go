@@ -106,5 +106,5 @@ func (d *devCluster) layout() devLayout {
 // chooseEngine says what a new cluster runs on, before anything is written.
 func (d *devCluster) chooseEngine() error {
 	d.engine = cmp.Or(d.engine, defaultEngine())
-	return node.CheckWriteQuorum(d.writeQuorum, len(d.nodes), d.engine, flexibleEngines())
+	return node.CheckWriteQuorum(d.writeQuorum, len(d.nodes), d.engine, engines())
 }

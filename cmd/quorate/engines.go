@@ -8,6 +8,7 @@ import (
 	"github.com/quorate/quorate/consensus/etcdraft"
 	"github.com/quorate/quorate/consensus/paxos"
 	"github.com/quorate/quorate/consensus/raft"
+	"github.com/quorate/quorate/internal/node"
 )
 
 // engineChoice is one value of --engine.
@@ -15,15 +16,13 @@ type engineChoice struct {
 	consensus.Engine
 	// buys says in a line what an operator gets by it.
 	buys string
-	// flexible: fewer than a majority may decide, see --write-quorum.
-	flexible bool
 }
 
 // engineChoices are the consensus engines of this program, the default first. This is the
 // only place that knows them; what is below builds the one that a shard's record names.
 var engineChoices = []engineChoice{
 	{Engine: raft.Engine, buys: "our Raft: repairs a member whose log is damaged; the default"},
-	{Engine: paxos.Engine, flexible: true, buys: "our Multi-Paxos: any member can lead, whatever it has missed; knows --write-quorum"},
+	{Engine: paxos.Engine, buys: "our Multi-Paxos: any member can lead, whatever it has missed; knows --write-quorum"},
 	{Engine: etcdraft.Engine, buys: "etcd's own Raft library, for those who want exactly that"},
 }
 
@@ -42,17 +41,6 @@ func engineNames() []string {
 	names := make([]string, len(engineChoices))
 	for i, e := range engineChoices {
 		names[i] = e.Name
-	}
-	return names
-}
-
-// flexibleEngines are those that know --write-quorum.
-func flexibleEngines() []string {
-	var names []string
-	for _, e := range engineChoices {
-		if e.flexible {
-			names = append(names, e.Name)
-		}
 	}
 	return names
 }
@@ -78,7 +66,7 @@ func engineFlags() []flagSpec {
 		{name: flagEngine, preset: defaultEngine(), choices: engineNames(), hints: hints,
 			note: "consensus engine of a new cluster, see above; what has data keeps its own"},
 		{name: flagWriteQuorum, kind: natural, preset: "0",
-			note: "members that decide, fewer than a majority, with --engine " + strings.Join(flexibleEngines(), " or ") +
+			note: "members that decide, fewer than a majority, with --engine " + strings.Join(node.FlexibleEngines(engines()), " or ") +
 				"; 0 is a majority. Of W, only W-1 lost disks or dead nodes are survived"},
 	}
 }

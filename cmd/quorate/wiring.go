@@ -108,7 +108,7 @@ func nodeConfig(c *Config, clock env.Clock, log *slog.Logger) node.Config {
 		Name: c.Name, DataDir: c.DataDir, WALDir: c.WALDir,
 		InitialCluster: cluster, Token: c.Bootstrap.Token, JoinExisting: c.Bootstrap.Existing,
 		ListenPeer: addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs,
-		Engine: c.Engine, Engines: engines(), WriteQuorum: c.WriteQuorum, Flexible: flexibleEngines(),
+		Engine: c.Engine, Engines: engines(), WriteQuorum: c.WriteQuorum,
 		QuotaBytes: quota, Compaction: node.Compaction(c.Compaction),
 		Heartbeat: c.Heartbeat, Election: c.Election,
 		LagEntries:   int(c.SnapshotCount),

@@ -7,9 +7,9 @@ import (
 )
 
 // governs returns the configuration that governs a slot, which follows from the decided
-// slots that are α and more before it, and the slot of its entry (P7).
-func (w *world) governs(i consensus.Index) (c consensus.Configuration, at consensus.Index) {
-	c = w.first
+// slots that are α and more before it (P7).
+func (w *world) governs(i consensus.Index) consensus.Configuration {
+	c := w.first
 	for k := range w.decided {
 		e := &w.decided[k]
 		if e.Index+consensus.Index(w.window) > i {
@@ -17,10 +17,9 @@ func (w *world) governs(i consensus.Index) (c consensus.Configuration, at consen
 		}
 		if e.Kind == consensus.EntryMembership && e.Orig == w.fences[k] {
 			c, _ = consensus.DecodeConfiguration(e.Data)
-			at = e.Index
 		}
 	}
-	return c, at
+	return c
 }
 
 // count is how many of a configuration's voters a condition holds for.
@@ -59,7 +58,7 @@ func (w *world) checkValues(h *host, entries []consensus.Entry) {
 		if e.Index > consensus.Index(len(w.decided)+w.window) {
 			w.fault("leader %v proposes in slot %d, decided is %d", h.id, e.Index, len(w.decided))
 		}
-		c, _ := w.governs(e.Index)
+		c := w.governs(e.Index)
 		_, elect := quorums(&c)
 		if n := w.count(&c, func(o *host) bool { return o.durable.hard.Epoch >= e.Epoch }); n < elect {
 			w.fault("leader %v proposes in slot %d of epoch %d with %d promises of %v", h.id, e.Index, e.Epoch, n, c)
@@ -69,7 +68,7 @@ func (w *world) checkValues(h *host, entries []consensus.Entry) {
 
 // checkLearnRule: what is learned was accepted by a quorum in one epoch, on disk (P1).
 func (w *world) checkLearnRule(h *host, e *consensus.Entry) {
-	c, _ := w.governs(e.Index)
+	c := w.governs(e.Index)
 	decide, _ := quorums(&c)
 	for at := range w.values {
 		if at.slot == e.Index && w.count(&c, func(o *host) bool {
@@ -93,8 +92,17 @@ func (w *world) checkHandover(h *host, e *consensus.Entry) {
 		return
 	}
 	decide, _ := quorums(&c)
-	_, at := w.governs(e.Index)
+	at := consensus.Index(0)
+	for k := range w.decided {
+		x := &w.decided[k]
+		if j, err := consensus.DecodeConfiguration(x.Data); x.Kind == consensus.EntryMembership && x.Orig == w.fences[k] && err == nil && j.Joint() {
+			at = x.Index
+		}
+	}
 	begin := at + consensus.Index(w.window)
+	if e.Index < begin {
+		w.fault("host %v: the change at %d is over with %d, the new voters govern from %d on", h.id, at, e.Index, begin)
+	}
 	if n := w.count(&c, func(o *host) bool { return max(o.durable.decided, o.durable.released.Index)+1 >= begin }); n < decide {
 		w.fault("host %v: the change at %d is over with %d, and %d of %v know what was decided before", h.id, at, e.Index, n, c)
 	}

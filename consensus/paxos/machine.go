@@ -21,6 +21,7 @@ func NewEngine(window int) consensus.Engine {
 		New:      func(c consensus.Config) (consensus.Machine, error) { return New(c, window) },
 		KindName: KindName,
 		Sparse:   true,
+		Flexible: true,
 	}
 }
 

@@ -13,9 +13,10 @@ type Flexible struct {
 	Write  int
 }
 
-// sizes returns how many of n voters decide, and how many elect. Two electing quorums
-// have a voter in common, and so have an electing and a deciding one.
-func sizes(n, write int) (decide, elect int) {
+// Sizes returns how many of n voters decide, and how many elect, if write of them are asked
+// to decide; zero means a majority. Two electing quorums have a voter in common, and so have
+// an electing and a deciding one.
+func Sizes(n, write int) (decide, elect int) {
 	majority := n/2 + 1
 	if write == 0 {
 		write = majority
@@ -39,7 +40,7 @@ func (f *Flexible) Contains(id consensus.ReplicaID) bool {
 // Decided returns the highest value that a deciding quorum has reached, where acked
 // tells how far each voter is. It is zero if there are no voters (Q3).
 func Decided[T ~uint64](f *Flexible, acked func(consensus.ReplicaID) T) T {
-	decide, _ := sizes(len(f.Voters), f.Write)
+	decide, _ := Sizes(len(f.Voters), f.Write)
 	return reached(f.Voters, decide, acked)
 }
 
@@ -64,7 +65,7 @@ func reached[T ~uint64](m Majority, count int, acked func(consensus.ReplicaID) T
 
 // Elected returns how an election stands, where vote tells each voter's answer.
 func Elected(f *Flexible, vote func(consensus.ReplicaID) Vote) Result {
-	_, elect := sizes(len(f.Voters), f.Write)
+	_, elect := Sizes(len(f.Voters), f.Write)
 	return elected(f.Voters, elect, vote)
 }
 

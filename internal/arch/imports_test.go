@@ -47,7 +47,7 @@ var directions = map[string]rule{
 		"a shard is where machine, log and store meet; files, sockets and goroutines are the node's"},
 	"internal/router": {[]string{"consensus", "internal/shard", "internal/store"},
 		"a router finds leaders; what it needs of a network it declares itself"},
-	"internal/node": {[]string{"consensus", "internal/engine", "internal/env", "internal/mvcc", "internal/router",
+	"internal/node": {[]string{"consensus", "consensus/quorum", "internal/engine", "internal/env", "internal/mvcc", "internal/router",
 		"internal/shard", "internal/store", "internal/transport", "internal/wal"},
 		"one running node wires the stepped objects to clock, disk and network, but knows no client protocol"},
 	"internal/server": {[]string{"internal/env", "internal/mvcc", "internal/router", "internal/store"},

@@ -36,9 +36,8 @@ type Config struct {
 	Engine  string
 	Engines []consensus.Engine
 	// WriteQuorum is how many members decide in the default keyspace when it is founded,
-	// on an engine of Flexible; zero takes what is recorded, or a majority.
+	// on an engine that is Flexible; zero takes what is recorded, or a majority.
 	WriteQuorum int
-	Flexible    []string
 
 	QuotaBytes int64 // logical bytes of the default keyspace; zero: 2 GiB, less: none
 	Compaction Compaction

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/quorum"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -42,7 +43,7 @@ func (c *Config) found() (map[shard.ID]shardRecord, error) {
 	if engine == "" {
 		engine = c.Engines[0].Name
 	}
-	if err := CheckWriteQuorum(c.WriteQuorum, voters, engine, c.Flexible); err != nil {
+	if err := CheckWriteQuorum(c.WriteQuorum, voters, engine, c.Engines); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return map[shard.ID]shardRecord{
@@ -61,9 +62,9 @@ func recordedQuorum(write, voters int) int {
 }
 
 // CheckWriteQuorum reports why a shard of so many voters cannot begin with a write quorum
-// on an engine; flexible names the engines that know one. Zero asks for a majority.
-func CheckWriteQuorum(write, voters int, engine string, flexible []string) error {
-	majority := voters/2 + 1
+// on an engine, one of engines. Zero asks for a majority.
+func CheckWriteQuorum(write, voters int, engine string, engines []consensus.Engine) error {
+	majority, flexible := voters/2+1, FlexibleEngines(engines)
 	switch {
 	case write == 0:
 		return nil
@@ -81,6 +82,16 @@ func CheckWriteQuorum(write, voters int, engine string, flexible []string) error
 	return nil
 }
 
+// FlexibleEngines names the engines that know a write quorum.
+func FlexibleEngines(engines []consensus.Engine) (names []string) {
+	for i := range engines {
+		if engines[i].Flexible {
+			names = append(names, engines[i].Name)
+		}
+	}
+	return names
+}
+
 // QuorumWarning says what a write quorum below a majority costs; it is empty for others.
 func QuorumWarning(write, voters int) string {
 	if write == 0 || write > voters/2 {
@@ -90,18 +101,9 @@ func QuorumWarning(write, voters int) string {
 	if write == 2 {
 		what = "one lost disk or dead node is survived"
 	}
+	decide, elect := quorum.Sizes(voters, write)
 	return fmt.Sprintf("with write quorum %d of %d members only %s, for data and for elections alike: %d must agree to decide, %d to elect",
-		write, voters, what, write, voters+1-write)
-}
-
-// quorums are how many of a configuration's voters decide, and how many elect.
-func quorums(c *consensus.Configuration) (decide, elect int) {
-	n := len(c.Voters)
-	decide, elect = n/2+1, n/2+1
-	if c.WriteQuorum != 0 {
-		decide, elect = c.WriteQuorum, max(elect, n+1-c.WriteQuorum)
-	}
-	return decide, elect
+		write, voters, what, decide, elect)
 }
 
 // checkRecord holds what a directory's shards were founded with against this program and
@@ -121,13 +123,11 @@ func (n *Node) checkRecord(known *identity) error {
 	if n.cfg.WriteQuorum == 0 {
 		return nil
 	}
-	if err := CheckWriteQuorum(n.cfg.WriteQuorum, voters, r.Engine, n.cfg.Flexible); err != nil {
+	if err := CheckWriteQuorum(n.cfg.WriteQuorum, voters, r.Engine, n.cfg.Engines); err != nil {
 		return fmt.Errorf("%s: %w: %w", n.cfg.DataDir, ErrEngine, err)
 	}
 	if recordedQuorum(n.cfg.WriteQuorum, voters) != r.WriteQuorum {
-		decide, _ := quorums(&consensus.Configuration{Membership: consensus.Membership{
-			Voters: make([]consensus.ReplicaID, voters), WriteQuorum: r.WriteQuorum,
-		}})
+		decide, _ := quorum.Sizes(voters, r.WriteQuorum)
 		return fmt.Errorf("%s: %w: its %s keyspace was founded with write quorum %d, --write-quorum says %d: leave it out, because to change it is a reconfiguration of the group and not a flag",
 			n.cfg.DataDir, ErrEngine, DefaultKeyspace, decide, n.cfg.WriteQuorum)
 	}
@@ -164,7 +164,7 @@ func (n *Node) firstConfiguration(id shard.ID) consensus.Configuration {
 
 // logFounding says what a shard runs on, and what its write quorum costs.
 func (n *Node) logFounding(s foundedShard, c *consensus.Configuration) {
-	decide, elect := quorums(c)
+	decide, elect := quorum.Sizes(len(c.Voters), c.WriteQuorum)
 	n.cfg.Logger.Info("opened a shard", "shard", s.id, "keyspace", s.keyspace, "engine", n.identity.Shards[s.id].Engine,
 		"voters", len(c.Voters), "write-quorum", decide, "election-quorum", elect)
 	if warning := QuorumWarning(c.WriteQuorum, len(c.Voters)); warning != "" {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/quorate/quorate/consensus/quorum"
 	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
@@ -195,7 +196,7 @@ func (n *Node) publish() (requests int) {
 		if next.Leader != old.Leader || next.Term != old.Term {
 			s := r.Status()
 			next.IsLearner = slices.Contains(s.Configuration.Learners, s.ID)
-			next.Decides, next.Elects = quorums(&s.Configuration)
+			next.Decides, next.Elects = quorum.Sizes(len(s.Configuration.Voters), s.Configuration.WriteQuorum)
 			next.Warning = QuorumWarning(next.Decides, len(s.Configuration.Voters))
 			if next.Leader != 0 {
 				next.LeaderChanges++
@@ -226,7 +227,7 @@ func (n *Node) openShard(founded foundedShard) error {
 	k := &Keyspace{n: n, name: name, shard: id, store: s, waiters: waiters, replica: replica}
 	configuration := &machine.Log.Configuration
 	status := KeyspaceStatus{InDoubt: replica.InDoubt(), Engine: n.identity.Shards[id].Engine}
-	status.Decides, status.Elects = quorums(configuration)
+	status.Decides, status.Elects = quorum.Sizes(len(configuration.Voters), configuration.WriteQuorum)
 	status.Warning = QuorumWarning(status.Decides, len(configuration.Voters))
 	k.status.Store(&status)
 	n.keyspaces[name] = k

@@ -33,7 +33,7 @@ func newCluster(t testing.TB, n int) *cluster {
 	for i := range n {
 		c.cfgs = append(c.cfgs, Config{
 			Name: members[i].Name, DataDir: t.TempDir(), InitialCluster: members, Token: t.Name(),
-			ListenPeer: []string{members[i].PeerURLs[0][len("http://"):]}, Engines: testEngines, Flexible: testFlexible,
+			ListenPeer: []string{members[i].PeerURLs[0][len("http://"):]}, Engines: testEngines,
 			FS: env.OSFS(), Network: env.TCP(), Clock: env.SystemClock(), Seed: env.Seed(),
 		})
 	}

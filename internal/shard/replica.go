@@ -369,7 +369,9 @@ const ownMax = 16
 func (r *Replica) transmit(m *consensus.Message) {
 	if m.To == r.self {
 		if len(r.own) < ownMax {
-			r.own = append(r.own, *m)
+			own := *m
+			own.Entries = slices.Clone(m.Entries) // the cache's, which goes on being written
+			r.own = append(r.own, own)
 		}
 		return
 	}

@@ -148,3 +148,11 @@ func (f *shardFacts) mayDecide(s *Sim, st *consensus.Status) []consensus.Configu
 	}
 	return append([]consensus.Configuration{st.Configuration}, f.memberships[max(0, len(f.memberships)-3):]...)
 }
+
+// confirm takes note of a hard state that has become durable; nil: none.
+func (r *replicaFacts) confirm(hard *consensus.HardState) {
+	if hard != nil {
+		r.hard = *hard
+		r.votes[hard.Epoch] = hard.Vote
+	}
+}

@@ -138,10 +138,7 @@ func (m *checkedMachine) Done(d consensus.Done) {
 	r := m.replica
 	for len(r.pending) > 0 && r.pending[0].seq <= d.Durable {
 		p := &r.pending[0]
-		if p.hard != nil {
-			r.hard = *p.hard
-			r.votes[r.hard.Epoch] = r.hard.Vote
-		}
+		r.confirm(p.hard)
 		if p.truncate != 0 {
 			r.durable.truncate(p.truncate)
 		}

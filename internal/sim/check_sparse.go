@@ -70,15 +70,15 @@ type change struct {
 
 // governs is the configuration that governs a slot: that of the last change decided α or
 // more slots before it.
-func (f *sparseFacts) governs(i consensus.Index) (c *consensus.Configuration, at consensus.Index) {
-	c = &f.first
+func (f *sparseFacts) governs(i consensus.Index) *consensus.Configuration {
+	c := &f.first
 	for k := range f.changes {
 		if f.changes[k].index+f.window > i {
 			break
 		}
-		c, at = &f.changes[k].Configuration, f.changes[k].index
+		c = &f.changes[k].Configuration
 	}
-	return c, at
+	return c
 }
 
 // accepted takes note of a value that is durable at an acceptor.
@@ -88,7 +88,8 @@ func (f *sparseFacts) accepted(id consensus.ReplicaID, i consensus.Index, epoch 
 	}
 }
 
-// quorums returns how many voters decide and how many elect.
+// quorums returns how many voters decide and how many elect. It is counted anew here: what
+// judges an engine does not use the engine's rule.
 func quorums(c *consensus.Configuration) (decide, elect int) {
 	n := len(c.Voters)
 	decide = n/2 + 1
@@ -157,10 +158,7 @@ func (m *sparseMachine) Done(d consensus.Done) {
 	r := m.replica
 	for len(r.pending) > 0 && r.pending[0].seq <= d.Durable {
 		p := &r.pending[0]
-		if p.hard != nil {
-			r.hard = *p.hard
-			r.votes[r.hard.Epoch] = r.hard.Vote
-		}
+		r.confirm(p.hard)
 		for i, a := range p.slots {
 			m.facts.sparse.accepted(r.id, i, a.epoch)
 			if i > r.acceptor.durable.base {
@@ -279,7 +277,7 @@ func (m *sparseMachine) checkProposer(entries []consensus.Entry) {
 		if e.Index > decided+m.facts.sparse.window {
 			m.s.violate("window", "shard %d leader %v proposes in slot %d, decided is %d", m.facts.id, st.ID, e.Index, decided)
 		}
-		c, _ := m.facts.sparse.governs(e.Index)
+		c := m.facts.sparse.governs(e.Index)
 		_, elect := quorums(c)
 		if n := m.facts.count(c, func(r *replicaFacts) bool { return r.votes[e.Epoch] == st.ID }); n < elect {
 			m.s.violate("promises", "shard %d leader %v proposes in slot %d of epoch %d with %d promises of %v",
@@ -318,7 +316,7 @@ func (m *sparseMachine) learn(span consensus.Span) {
 // epoch, durably. It returns the lowest such epoch; above that nobody has accepted anything
 // else. Reference: P1 and P3 of consensus/paxos.
 func (m *sparseMachine) checkLearnRule(i consensus.Index, v value) (chosen consensus.Epoch) {
-	c, _ := m.facts.sparse.governs(i)
+	c := m.facts.sparse.governs(i)
 	decide, _ := quorums(c)
 	for epoch := v.orig; epoch <= m.replica.last.Epoch; epoch++ {
 		key := entryKey{i, epoch}
