@@ -3,6 +3,8 @@ package scenarios
 import (
 	"fmt"
 	"math"
+
+	"github.com/quorate/quorate/internal/document"
 )
 
 // scale is an axis: values from lo to hi stand at pixels from begin to end.
@@ -21,17 +23,17 @@ func (s scale) at(v float64) float64 {
 // across draws the grid of a horizontal axis between two heights, with its unit below.
 func (p *picture) across(x scale, top, bottom float64, values []float64, unit string) {
 	for _, v := range values {
-		p.line(x.at(v), top, x.at(v), bottom, "grid")
-		p.text(x.at(v), bottom+16, "s", "middle", num(v))
+		p.Line(x.at(v), top, x.at(v), bottom, "grid")
+		p.Text(x.at(v), bottom+16, "s", "middle", document.Number(v))
 	}
-	p.text((x.begin+x.end)/2, bottom+36, "s", "middle", unit)
+	p.Text((x.begin+x.end)/2, bottom+36, "s", "middle", unit)
 }
 
 // legend writes the rivals' names in their colours, from left to right.
 func (p *picture) legend(x, y float64, names ...string) {
 	for _, name := range names {
-		p.rect(x, y-9, 10, 10, fmt.Sprintf("f%d", hue(name)))
-		p.text(x+15, y, "p", "start", name)
+		p.Rect(x, y-9, 10, 10, fmt.Sprintf("f%d", hue(name)))
+		p.Text(x+15, y, "p", "start", name)
 		x += 40 + 7*float64(len(name))
 	}
 }

@@ -2,11 +2,12 @@ package scenarios
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/quorate/quorate/internal/document"
 )
 
 var (
@@ -15,7 +16,7 @@ var (
 )
 
 const (
-	document = "../../docs/engines.md"
+	shown    = "../../docs/engines.md"
 	pictures = "../../docs/engines"
 )
 
@@ -41,38 +42,29 @@ var drawings = []struct {
 	{"quorum.svg", quorumPicture},
 }
 
-// replaced puts a table between its two comments.
-func replaced(text, name, table string) (string, error) {
-	begin, end := "<!-- "+name+": made by make engines -->\n", "<!-- end of "+name+" -->\n"
-	before, rest, ok := strings.Cut(text, begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		return "", fmt.Errorf("the document has no %sand %s", begin, end)
-	}
-	return before + begin + "\n" + table + "\n" + end + after, nil
-}
-
 // Goal: what docs/engines.md shows is what the engines do. Speed is not compared, as it
 // depends on the machine.
 func TestDocument(t *testing.T) {
 	timed(t)
-	current := readFile(t, document)
-	made := current
+	m := document.Maker{Command: "make engines"}
+	made := readFile(t, shown)
+	replace := func(name, table string) (replaced string) {
+		replaced, err := m.Replace(made, name, table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return replaced
+	}
 	for _, table := range tables {
-		made = replace(t, made, table.name, table.make())
+		made = replace(table.name, table.make())
 	}
 	if *speed != "" {
-		made = replace(t, made, "speed", "```\n"+trimmed(readFile(t, *speed))+"```\n")
+		made = replace("speed", "```\n"+trimmed(readFile(t, *speed))+"```\n")
 	}
-	_ = replace(t, made, "speed", "") // its place must be there in any case
-	settle(t, document, current, made)
+	_ = replace("speed", "") // its place must be there in any case
+	settle(t, m, shown, made)
 	for _, d := range drawings {
-		file := filepath.Join(pictures, d.file)
-		current := ""
-		if !*write {
-			current = readFile(t, file)
-		}
-		settle(t, file, current, d.make().String())
+		settle(t, m, filepath.Join(pictures, d.file), d.make().String())
 	}
 	left, err := filepath.Glob(filepath.Join(pictures, "*"))
 	if err != nil {
@@ -91,44 +83,6 @@ func trimmed(text string) (all string) {
 	return all
 }
 
-func replace(t *testing.T, text, name, table string) string {
-	t.Helper()
-	text, err := replaced(text, name, table)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
-// settle writes a file anew if that is asked for, and otherwise wants it as it is made.
-func settle(t *testing.T, file, current, made string) {
-	t.Helper()
-	if current == made {
-		return
-	}
-	if !*write {
-		t.Errorf("%s is not what the engines do any more; run: make engines, and look at what changed\n%s", file, firstChange(current, made))
-		return
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(made), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// firstChange is the first line in which two texts differ.
-func firstChange(a, b string) string {
-	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
-	for k := range min(len(as), len(bs)) {
-		if as[k] != bs[k] {
-			return fmt.Sprintf("line %d is  %s\nand made is %s", k+1, as[k], bs[k])
-		}
-	}
-	return fmt.Sprintf("it has %d lines, and made are %d", len(as), len(bs))
-}
-
 func readFile(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -136,4 +90,19 @@ func readFile(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// settle writes a file anew if that is asked for, and otherwise wants it as it is made.
+func settle(t *testing.T, m document.Maker, file, made string) {
+	t.Helper()
+	current, err := os.ReadFile(file)
+	if err == nil || *write {
+		err = m.Check(file, string(current), made)
+	}
+	if err != nil && *write {
+		err = os.WriteFile(file, []byte(made), 0o644)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }

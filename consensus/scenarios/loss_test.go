@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/quorate/quorate/internal/document"
 )
 
 // Scenario: messages are lost, and nothing below the engines sends them again.
@@ -106,28 +108,28 @@ func lossTable() string {
 func lossPicture() *picture {
 	const row, gap, top, left = 22, 16, 56, 170
 	rows := float64(len(losses)*len(engines))*row + float64(len(losses)-1)*gap
-	p := &picture{width: 720, height: top + rows + 54, about: "Latency of commands by engine, when no messages, one and five in a hundred are lost"}
+	p := &picture{document.Picture{Width: 720, Height: top + rows + 54, Style: style, About: "Latency of commands by engine, when no messages, one and five in a hundred are lost"}}
 	x := scale{lo: 5, hi: 400, begin: left, end: 700, log: true}
 	p.across(x, top-8, top+rows, []float64{5, 10, 20, 50, 100, 200, 400}, "ticks from proposed until decided (logarithmic)")
-	p.circle(left+6, 20, 5, "lead")
-	p.text(left+16, 24, "p", "start", "half of the commands")
-	p.circle(left+186, 20, 4, "node")
-	p.text(left+196, 24, "p", "start", "99 of 100")
-	p.line(left+290, 14, left+290, 26, "link")
-	p.text(left+298, 24, "p", "start", "999 of 1,000")
+	p.Circle(left+6, 20, 5, "lead")
+	p.Text(left+16, 24, "p", "start", "half of the commands")
+	p.Circle(left+186, 20, 4, "node")
+	p.Text(left+196, 24, "p", "start", "99 of 100")
+	p.Line(left+290, 14, left+290, 26, "link")
+	p.Text(left+298, 24, "p", "start", "999 of 1,000")
 	y := float64(top)
 	for k, percent := range losses {
-		p.text(8, y+row/2+4, "h", "start", strconv.Itoa(percent)+" % lost")
+		p.Text(8, y+row/2+4, "h", "start", strconv.Itoa(percent)+" % lost")
 		for _, e := range engines {
 			s, h, mid := &lossRuns()[e.Name][k], hue(e.Name), y+row/2
 			half, most, last := x.at(float64(s.latency(500))), x.at(float64(s.latency(990))), x.at(float64(s.latency(999)))
 			line := fmt.Sprintf("l%d", h)
-			p.text(left-12, mid+4, "p", "end", e.Name)
-			p.line(half, mid, last, mid, line)
-			p.line(last, mid-6, last, mid+6, line)
-			p.circle(most, mid, 4, line+" hollow")
-			p.circle(half, mid, 5, fmt.Sprintf("f%d", h))
-			p.text(last+8, mid+4, "s", "start", strconv.Itoa(s.latency(999)))
+			p.Text(left-12, mid+4, "p", "end", e.Name)
+			p.Line(half, mid, last, mid, line)
+			p.Line(last, mid-6, last, mid+6, line)
+			p.Circle(most, mid, 4, line+" hollow")
+			p.Circle(half, mid, 5, fmt.Sprintf("f%d", h))
+			p.Text(last+8, mid+4, "s", "start", strconv.Itoa(s.latency(999)))
 			y += row
 		}
 		y += gap

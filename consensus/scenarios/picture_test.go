@@ -1,20 +1,9 @@
 package scenarios
 
-import (
-	"fmt"
-	"html"
-	"math"
-	"strconv"
-	"strings"
-)
+import "github.com/quorate/quorate/internal/document"
 
-// picture is an SVG in the making. It has no background and two sets of colours, so that it
-// is readable on a light page and on a dark one.
-type picture struct {
-	width, height float64
-	about         string // for who cannot see it
-	body          strings.Builder
-}
+// picture is one of engines, with what charts and topologies add to it.
+type picture struct{ document.Picture }
 
 // style holds the classes that pictures use: p primary text, s secondary text, h heading,
 // grid and axis lines, shade behind a time in which something is wrong, node and link of a
@@ -44,58 +33,4 @@ func hue(name string) int {
 		}
 	}
 	panic(name + " has no colour")
-}
-
-// num prints a coordinate with a tenth of a pixel.
-func num(x float64) string { return strconv.FormatFloat(math.Round(x*10)/10, 'f', -1, 64) }
-
-// put adds an element with attributes as name and value in turns.
-func (p *picture) put(element, inside string, attributes ...any) {
-	p.body.WriteString("<" + element)
-	for k := 0; k < len(attributes); k += 2 {
-		value := attributes[k+1]
-		if x, ok := value.(float64); ok {
-			value = num(x)
-		}
-		fmt.Fprintf(&p.body, ` %v="%v"`, attributes[k], value)
-	}
-	if inside == "" {
-		p.body.WriteString("/>\n")
-		return
-	}
-	fmt.Fprintf(&p.body, ">%s</%s>\n", html.EscapeString(inside), element)
-}
-
-// text writes at a baseline; anchor is start, middle or end.
-func (p *picture) text(x, y float64, class, anchor, text string) {
-	p.put("text", text, "x", x, "y", y, "class", class, "text-anchor", anchor)
-}
-
-func (p *picture) line(x1, y1, x2, y2 float64, class string) {
-	p.put("line", "", "x1", x1, "y1", y1, "x2", x2, "y2", y2, "class", class)
-}
-
-func (p *picture) rect(x, y, width, height float64, class string) {
-	p.put("rect", "", "x", x, "y", y, "width", width, "height", height, "class", class)
-}
-
-func (p *picture) circle(x, y, r float64, class string) {
-	p.put("circle", "", "cx", x, "cy", y, "r", r, "class", class)
-}
-
-// curve draws a line through points, as x and y in turns.
-func (p *picture) curve(class string, points []float64) {
-	var list []string
-	for k := 0; k < len(points); k += 2 {
-		list = append(list, num(points[k])+","+num(points[k+1]))
-	}
-	p.put("polyline", "", "points", strings.Join(list, " "), "class", class)
-}
-
-// String is the whole file.
-func (p *picture) String() string {
-	about := html.EscapeString(p.about)
-	return fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%s\" height=\"%s\" viewBox=\"0 0 %s %s\" role=\"img\" aria-label=\"%s\">\n"+
-		"<title>%s</title>\n<style>%s</style>\n%s</svg>\n",
-		num(p.width), num(p.height), num(p.width), num(p.height), about, about, style, p.body.String())
 }

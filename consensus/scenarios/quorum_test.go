@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/document"
 )
 
 // Scenario: some of five replicas have disks that take ten times as long. Who decides with
@@ -121,8 +122,8 @@ func quorumTable() string {
 func quorumPicture() *picture {
 	const bar, gap, top, left = 13, 18, 52, 260
 	rows := float64(len(quorumCases))*(float64(len(rivals))*bar+gap) - gap
-	p := &picture{width: 720, height: top + rows + 50,
-		about: "Latency of commands of five replicas by case of slow disks, for a majority of three and a write quorum of two"}
+	p := &picture{document.Picture{Width: 720, Height: top + rows + 50, Style: style,
+		About: "Latency of commands of five replicas by case of slow disks, for a majority of three and a write quorum of two"}}
 	x := scale{lo: 0, hi: 110, begin: left, end: 700}
 	p.across(x, top-8, top+rows, []float64{0, 20, 40, 60, 80, 100}, "ticks from proposed until decided: half of the commands, line up to 99 of 100")
 	var names []string
@@ -132,16 +133,16 @@ func quorumPicture() *picture {
 	p.legend(left, 22, names...)
 	y := float64(top)
 	for k, c := range quorumCases {
-		p.text(left-12, y+float64(len(rivals))*bar/2+4, "p", "end", c.name)
+		p.Text(left-12, y+float64(len(rivals))*bar/2+4, "p", "end", c.name)
 		for i, r := range rivals {
 			s := &quorumRuns()[k][i]
 			half, most, mid := x.at(float64(s.latency(500))), x.at(float64(s.latency(990))), y+bar/2.0
-			p.rect(left, y+1, half-left, bar-2, fmt.Sprintf("f%d", hue(r.name)))
-			p.line(half, mid, most, mid, fmt.Sprintf("l%d", hue(r.name)))
+			p.Rect(left, y+1, half-left, bar-2, fmt.Sprintf("f%d", hue(r.name)))
+			p.Line(half, mid, most, mid, fmt.Sprintf("l%d", hue(r.name)))
 			y += bar
 		}
 		y += gap
 	}
-	p.line(left, top-8, left, top+rows, "axis")
+	p.Line(left, top-8, left, top+rows, "axis")
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/document"
 )
 
 // Scenario: the disk of the leader of three stands still for three election timeouts and
@@ -123,40 +124,40 @@ func stallTable() string {
 func stallPicture() *picture {
 	const panel, gap, top, left = 96, 34, 46, 56
 	n := float64(len(engines))
-	p := &picture{width: 720, height: top + n*panel + (n-1)*gap + 50,
-		about: "Commands decided over time, by engine, while the disk of the leader stands still for 3000 ticks"}
+	p := &picture{document.Picture{Width: 720, Height: top + n*panel + (n-1)*gap + 50, Style: style,
+		About: "Commands decided over time, by engine, while the disk of the leader stands still for 3000 ticks"}}
 	x := scale{lo: -stallFrom, hi: stallTicks - stallFrom, begin: left, end: 700}
 	bottom := float64(top)
 	for _, e := range engines {
 		r, high := stallRuns()[e.Name], bottom
 		bottom = high + panel
 		y := scale{lo: 0, hi: 100, begin: bottom, end: high}
-		p.text(left, high-8, "h", "start", e.Name)
-		p.rect(x.at(0), high, x.at(stallUntil-stallFrom)-x.at(0), panel, "shade")
+		p.Text(left, high-8, "h", "start", e.Name)
+		p.Rect(x.at(0), high, x.at(stallUntil-stallFrom)-x.at(0), panel, "shade")
 		for _, v := range []float64{0, 50, 100} {
-			p.line(left, y.at(v), x.end, y.at(v), "grid")
-			p.text(left-8, y.at(v)+4, "s", "end", num(v))
+			p.Line(left, y.at(v), x.end, y.at(v), "grid")
+			p.Text(left-8, y.at(v)+4, "s", "end", document.Number(v))
 		}
 		var points []float64
 		for k, count := range r.buckets() {
 			at := x.at(float64(k*stallBucket + stallBucket/2 - stallFrom))
 			points = append(points, at, y.at(float64(count)))
 		}
-		p.curve(fmt.Sprintf("l%d", hue(e.Name)), points)
+		p.Curve(fmt.Sprintf("l%d", hue(e.Name)), points)
 		if r.handover >= 0 {
 			at := x.at(float64(r.handover))
-			p.line(at, high, at, bottom, "mark")
-			p.text(at+6, bottom-8, "p", "start", fmt.Sprintf("%v leads", r.leader))
+			p.Line(at, high, at, bottom, "mark")
+			p.Text(at+6, bottom-8, "p", "start", fmt.Sprintf("%v leads", r.leader))
 		}
 		bottom += gap
 	}
 	bottom -= gap
-	p.text(left, 16, "s", "start", fmt.Sprintf("commands decided in %d ticks; grey: the disk of 1, which leads, stands still", stallBucket))
+	p.Text(left, 16, "s", "start", fmt.Sprintf("commands decided in %d ticks; grey: the disk of 1, which leads, stands still", stallBucket))
 	for v := -1000.0; v <= x.hi; v += 1000 {
-		p.line(x.at(v), bottom, x.at(v), bottom+4, "axis")
-		p.text(x.at(v), bottom+18, "s", "middle", num(v))
+		p.Line(x.at(v), bottom, x.at(v), bottom+4, "axis")
+		p.Text(x.at(v), bottom+18, "s", "middle", document.Number(v))
 	}
-	p.line(left, bottom, x.end, bottom, "axis")
-	p.text((x.begin+x.end)/2, bottom+38, "s", "middle", "ticks since the disk stands still (an election timeout is 1000)")
+	p.Line(left, bottom, x.end, bottom, "axis")
+	p.Text((x.begin+x.end)/2, bottom+38, "s", "middle", "ticks since the disk stands still (an election timeout is 1000)")
 	return p
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/document"
 )
 
 // view is an ending and the engines that came to it.
@@ -36,18 +37,18 @@ type place struct {
 // topology draws a panel for each view: who hears whom, and who leads in the end.
 func topology(about string, all []view, height float64, places []place) *picture {
 	const panel = 340
-	p := &picture{width: panel * float64(len(all)), height: height, about: about}
+	p := &picture{document.Picture{Width: panel * float64(len(all)), Height: height, Style: style, About: about}}
 	for k, v := range all {
 		left := panel * float64(k)
 		outcome := "nobody can lead"
 		if v.goesOn {
 			outcome = fmt.Sprintf("%v leads, commands are decided", v.leader)
 		}
-		p.text(left+panel/2, 20, "h", "middle", strings.Join(v.engines, ", "))
-		p.text(left+panel/2, 38, "p", "middle", outcome)
+		p.Text(left+panel/2, 20, "h", "middle", strings.Join(v.engines, ", "))
+		p.Text(left+panel/2, 38, "p", "middle", outcome)
 		for _, pair := range v.hears {
 			a, b := places[pair[0]-1], places[pair[1]-1]
-			p.line(left+a.x, a.y, left+b.x, b.y, "link")
+			p.Line(left+a.x, a.y, left+b.x, b.y, "link")
 		}
 		for i := range v.voters {
 			at := places[i]
@@ -70,11 +71,11 @@ func (p *picture) replica(v *view, id consensus.ReplicaID, at place) {
 	if id == v.slept {
 		note = strings.TrimPrefix(note+", has slept", ", ")
 	}
-	p.circle(at.x, at.y, radius, node)
-	p.text(at.x, at.y+5, name, "middle", id.String())
+	p.Circle(at.x, at.y, radius, node)
+	p.Text(at.x, at.y+5, name, "middle", id.String())
 	if at.beside {
-		p.text(at.x+radius+8, at.y+5, "s", "start", note)
+		p.Text(at.x+radius+8, at.y+5, "s", "start", note)
 		return
 	}
-	p.text(at.x, at.y+radius+16, "s", "middle", note)
+	p.Text(at.x, at.y+radius+16, "s", "middle", note)
 }

@@ -60,7 +60,8 @@ var directions = map[string]rule{
 		"the program wires; of what we serve it is the only place beside sim where engines are registered by name"},
 	"examples/counter": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft"},
 		"an example shows what a program of somebody else's can do, and that one sees no internal package"},
-	"internal/arch": {nil, "it has only tests"},
+	"internal/document": {nil, "what makes tables and pictures knows nothing of what is in them"},
+	"internal/arch":     {nil, "it has only tests"},
 }
 
 // TestImportDirections: every import within the module is in the table.

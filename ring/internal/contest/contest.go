@@ -165,13 +165,5 @@ func heap(build func() Lookup) (int64, Lookup) {
 	return max(0, int64(after.HeapAlloc)-int64(before.HeapAlloc)), l
 }
 
-// Replace puts a table between the two comments that carry its name in a document.
-func Replace(text, name, table string) (string, error) {
-	begin, end := "<!-- "+name+": made by make ring -->\n", "<!-- end of "+name+" -->\n"
-	before, rest, ok := strings.Cut(text, begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		return "", fmt.Errorf("the document has no %sand %s", begin, end)
-	}
-	return before + begin + "\n" + table + "\n" + end + after, nil
-}
+// Command makes the tables and pictures of docs/ring.md.
+const Command = "make ring"
