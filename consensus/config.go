@@ -31,6 +31,14 @@ type Config struct {
 	// ReadRounds bounds the read barriers in flight; above it Propose returns ErrBusy.
 	ReadRounds int
 
+	// LeaseNanos is how long a leader answers reads by itself after a quorum has confirmed
+	// it (C12), in nanoseconds; zero: it never does. It is the same, or everywhere zero, in
+	// the whole group for ever, and short enough: no clock of a leader may show less than
+	// that while another replica is ticked ElectionTicks-1 times. So ticks are never given in
+	// arrears, and what clocks may differ by is taken off. A replica that starts takes no
+	// part in elections for ElectionTicks then.
+	LeaseNanos uint64
+
 	// HardState, Log and Applied restore a replica; all zero for a new one,
 	// except Log.Configuration, which then holds the first configuration.
 	HardState HardState

@@ -30,6 +30,10 @@ type Seq uint64
 // driver's business. Zero: nobody waits, the end of the proposal is not reported.
 type ProposalID uint64
 
+// Instant is a reading of a driver's monotonic clock, in nanoseconds since any fixed moment
+// of the process. Zero: nobody has looked.
+type Instant uint64
+
 // Span is the half-open range of indexes [Lo, Hi). It is empty when Lo >= Hi.
 type Span struct{ Lo, Hi Index }
 
@@ -202,6 +206,8 @@ type Engine struct {
 	Repairs bool
 	// Flexible says that the machines know Membership.WriteQuorum. Others refuse it.
 	Flexible bool
+	// Leases says that the machines know Config.LeaseNanos. Others refuse it.
+	Leases bool
 }
 
 // ProposalKind says what is proposed.
@@ -210,7 +216,8 @@ type ProposalKind uint8
 const (
 	// ProposeCommands appends Commands.
 	ProposeCommands ProposalKind = 1
-	// ProposeReadBarrier asks for an index at which a read is linearizable (C9).
+	// ProposeReadBarrier asks for an index at which a read is linearizable (C9). With Now
+	// it may be answered from a lease (C12), and its round may begin one.
 	ProposeReadBarrier ProposalKind = 2
 	// ProposeMembership asks for Target to become the membership.
 	ProposeMembership ProposalKind = 3
@@ -231,6 +238,9 @@ type Proposal struct {
 	ID         ProposalID // ProposeReadBarrier, ProposeMembership
 	Target     Membership // ProposeMembership
 	Transferee ReplicaID  // ProposeTransfer; zero: the machine picks the most advanced voter
+	// Now, of ProposeReadBarrier, is the moment at which the read may take effect: a reading
+	// of the clock from after its client asked, and from before this call.
+	Now Instant
 }
 
 // Append is work for the durable log, in this order: hard state, truncation,
@@ -299,7 +309,8 @@ const (
 	// PeerUnreachable: messages to the peer are being lost.
 	PeerUnreachable PeerState = 1
 	// PeerReset: the connection from the peer broke as it does when a process
-	// dies. A follower of that leader may campaign at once, PreVote makes it safe.
+	// dies. A follower of that leader may campaign at once, PreVote makes it safe; with
+	// leases (Config.LeaseNanos) it waits like anybody else.
 	PeerReset PeerState = 2
 )
 

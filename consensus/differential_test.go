@@ -27,7 +27,7 @@ var engines = []struct {
 }
 
 // scheduleWindow is Paxos's window here: a change of membership fills it with no-ops.
-const scheduleWindow = 16
+const scheduleWindow = 64
 
 // Goal: what a group decides is a function of what it is asked for, whatever the engine.
 // Method: one schedule of proposals, elections, crashes, partitions, released logs and

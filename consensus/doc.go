@@ -61,6 +61,15 @@
 //	    earlier entry's: applying skips the others, commands and memberships alike. The
 //	    driver keeps the highest Orig applied with its state. In logs without holes Orig
 //	    never falls, and nothing is skipped.
+//	C12 Leases, if Config.LeaseNanos asks for them. A leader answers a read barrier without a
+//	    round only if its Proposal.Now is within LeaseNanos of the beginning of a round that a
+//	    quorum has confirmed. Whoever confirms a round, or has just started, helps no other
+//	    replica to lead for ElectionTicks, itself included, unless that leader has sent it a
+//	    transfer; a leader that has sent one has no lease any more. While the membership
+//	    changes there is none: the quorums of a change need not meet those before. So at
+//	    Now nobody else had decided anything, however late the answer is: C9 holds with Now
+//	    for the moment of the proposal. That is the one place where the contract relies on
+//	    clocks.
 //
 // # What a driver may rely on, and must do
 //

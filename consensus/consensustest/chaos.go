@@ -30,6 +30,9 @@ func Random(t *testing.T, engine consensus.Engine, opts Options) {
 			t.Fatalf("%v\nreplay: go test -run '^%s$' . -consensustest.seed %d -consensustest.trace -v", err, t.Name(), seed)
 		}
 	}
+	if opts.Leases && n > 1 && sum.leased == 0 {
+		t.Errorf("no read was answered by a lease")
+	}
 	t.Logf("%d clusters: %v", n, &sum)
 }
 
@@ -65,10 +68,12 @@ func chaosRun(engine consensus.Engine, opts Options, seed uint64, trace func(str
 // nothing.
 type tally struct {
 	commands, skipped, reigns, starts, installs, changes int
+	leased                                               int
 	outcomes                                             [len(outcomeNames)]int
 }
 
 func (s *tally) add(w *World) {
+	s.leased += w.time.answered()
 	for k := range w.decided {
 		d := &w.decided[k]
 		switch {
@@ -94,6 +99,9 @@ func (s *tally) add(w *World) {
 func (s *tally) String() string {
 	text := fmt.Sprintf("%d commands decided, %d entries skipped, %d leaderships, %d starts, %d installs, %d changes; proposals:",
 		s.commands, s.skipped, s.reigns, s.starts, s.installs, s.changes)
+	if s.leased > 0 {
+		text += fmt.Sprintf(" %d reads by lease,", s.leased)
+	}
 	for k, n := range s.outcomes {
 		text += fmt.Sprintf(" %d %v", n, Outcome(k))
 	}
@@ -124,7 +132,7 @@ var actions = []struct {
 	{(*chaos).disk, 300},
 	{func(c *chaos, h *Host) { c.Apply(h, 1+c.Rand.IntN(5)) }, 100},
 	{(*chaos).clients, 200},
-	{func(c *chaos, h *Host) { c.Tick(h) }, 300},
+	{(*chaos).tick, 300},
 	{(*chaos).kill, 8},
 	{(*chaos).cutOne, 4},
 	{(*chaos).isolate, 4},
@@ -138,6 +146,9 @@ var actions = []struct {
 // newChaos draws the kind of trouble that a seed makes.
 func newChaos(w *World) *chaos {
 	c := &chaos{World: w}
+	if w.opts.Leases {
+		w.time = newClocks(w.Rand)
+	}
 	trouble := 1 + c.Rand.IntN(4)*c.Rand.IntN(3)
 	for _, a := range actions {
 		weight := 1 + a.max/2 + c.Rand.IntN(a.max/2+1)
@@ -160,6 +171,9 @@ func newChaos(w *World) *chaos {
 // act does one random thing.
 func (c *chaos) act() {
 	h := c.hosts[c.Rand.IntN(len(c.hosts))]
+	if c.time != nil {
+		c.time.now += consensus.Instant(c.Rand.Uint64N(c.time.pace))
+	}
 	if h.m == nil {
 		if c.Rand.IntN(8) == 0 {
 			c.Start(h)
@@ -175,6 +189,13 @@ func (c *chaos) act() {
 		p -= weight
 	}
 	c.pump(h)
+}
+
+// tick ticks a host. With clocks, a host whose tick is not due gets none.
+func (c *chaos) tick(h *Host) {
+	if c.time == nil || c.time.now >= h.due {
+		c.Tick(h)
+	}
 }
 
 // network moves a few messages.

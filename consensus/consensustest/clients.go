@@ -97,7 +97,14 @@ func (w *World) Propose(h *Host, data ...string) ([]*Proposal, error) {
 // Read asks for a read barrier.
 func (w *World) Read(h *Host) (*Proposal, error) {
 	p := &Proposal{Kind: consensus.ProposeReadBarrier, floor: w.top()}
-	return p, w.propose(h, &consensus.Proposal{Kind: p.Kind}, p)
+	err := w.propose(h, &consensus.Proposal{Kind: p.Kind, Now: w.time.reading(h)}, p)
+	if err == nil && w.time != nil && h != w.busy {
+		w.pump(h)
+		if p.Outcome == Answered && len(h.status.Configuration.Voters) > 1 {
+			w.time.leased++
+		}
+	}
+	return p, err
 }
 
 // Change asks for a membership.

@@ -15,7 +15,7 @@
 //
 // # Invariants
 //
-// What the World promises to an engine. C1 to C10 are those of package consensus.
+// What the World promises to an engine. C1 to C12 are those of package consensus.
 //
 //	T1  Determinism. A run is a function of engine, options and seed: there is no
 //	    clock, goroutine or global chance, and no map is iterated where order shows.

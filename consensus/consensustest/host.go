@@ -24,9 +24,10 @@ type Host struct {
 	durable disk    // the log as a crash would leave it
 	writes  []write // between view and durable, in order
 
-	learned consensus.Index // handed out by the machine
-	applied consensus.Index // in the state
-	flushed consensus.Index // of the state: what survives a crash
+	due     consensus.Instant // when the next tick is due, in a world with clocks
+	learned consensus.Index   // handed out by the machine
+	applied consensus.Index   // in the state
+	flushed consensus.Index   // of the state: what survives a crash
 
 	// open are the proposals that this incarnation has taken and not ended.
 	open map[consensus.ProposalID]*Proposal
@@ -76,6 +77,7 @@ func (w *World) Start(h *Host) {
 	}
 	h.m, h.cfg = m, c
 	h.life++
+	h.due = 0
 	h.seq = 0
 	h.open = map[consensus.ProposalID]*Proposal{}
 	h.status = m.Status()

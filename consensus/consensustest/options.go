@@ -23,6 +23,9 @@ type Options struct {
 	// Seeds is how many random clusters to run; zero: 30. The flag
 	// -consensustest.seeds overrides it.
 	Seeds int
+	// Leases makes the random clusters have clocks, and leases on them (C12). Run asks for
+	// both kinds of an engine that has them.
+	Leases bool
 	// Doubt engines take part with a damaged log, as C10 says.
 	Doubt bool
 	// Enough says whether a decision is durable with enough replicas, for engines
@@ -71,12 +74,16 @@ type suite struct {
 // Run runs the whole suite, each part as a subtest.
 func Run(t *testing.T, engine consensus.Engine, opts Options) {
 	for _, p := range parts {
-		if p.asked(opts) {
+		if p.asked(engine, opts) {
 			t.Run(p.name, func(t *testing.T) { p.run(t, engine, opts) })
 		}
 	}
 	t.Run("transcripts", func(t *testing.T) { Transcripts(t, engine, opts) })
 	t.Run("random", func(t *testing.T) { Random(t, engine, opts) })
+	if engine.Leases {
+		opts.Leases = true
+		t.Run("random with leases", func(t *testing.T) { Random(t, engine, opts) })
+	}
 }
 
 // Staged plays all staged situations outside of a test and returns the first fault.
@@ -84,7 +91,7 @@ func Staged(engine consensus.Engine, opts Options) error {
 	s := &suite{engine: engine, opts: opts}
 	for _, p := range parts {
 		for _, sc := range p.scenarios {
-			if !p.asked(opts) {
+			if !p.asked(engine, opts) {
 				continue
 			}
 			if err := caught(func() { sc.play(s) }); err != nil {
@@ -102,7 +109,9 @@ type part struct {
 }
 
 // asked reports whether a part is asked of an engine.
-func (p *part) asked(opts Options) bool { return p.name != "doubt" || opts.Doubt }
+func (p *part) asked(engine consensus.Engine, opts Options) bool {
+	return (p.name != "doubt" || opts.Doubt) && (p.name != "leases" || engine.Leases)
+}
 
 func (p *part) run(t *testing.T, engine consensus.Engine, opts Options) {
 	for _, sc := range p.scenarios {
@@ -128,6 +137,7 @@ var parts = []part{
 	{"elections", elections},
 	{"replication", replication},
 	{"reads", reads},
+	{"leases", leases},
 	{"membership", membership},
 	{"transfer", transfers},
 	{"snapshot", snapshots},

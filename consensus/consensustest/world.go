@@ -59,6 +59,8 @@ type World struct {
 	// lazy worlds ask no machine for work because something came in, only when they are told
 	// to: what comes in before that is answered together.
 	lazy bool
+	// time, when set, passes with ticks, and machines lease it (C12).
+	time *clocks
 	// sent, when set, sees every message as it leaves, ready every piece of work.
 	sent  func(consensus.Message)
 	ready func(*Host, *consensus.Ready)
@@ -146,6 +148,9 @@ func (w *World) defaults(id consensus.ReplicaID) consensus.Config {
 	if w.Configure != nil {
 		w.Configure(&c)
 	}
+	if w.time != nil {
+		c.LeaseNanos = leaseNanos(c.ElectionTicks)
+	}
 	return c
 }
 
@@ -167,6 +172,7 @@ func (w *World) Add(id consensus.ReplicaID, first consensus.Configuration) *Host
 // Tick ticks one host.
 func (w *World) Tick(h *Host) {
 	if h.m != nil {
+		w.time.ticks(h)
 		h.m.Tick()
 		w.touched(h)
 	}

@@ -33,7 +33,7 @@ func (c *clock) heard() {
 func (m *Machine) tickElection() {
 	//nolint:staticcheck // deprecated for the use it was made for; this one needs no agreement on quiet groups
 	m.node.TickQuiesced()
-	if m.clock.silent++; m.clock.silent >= m.clock.timeout {
+	if m.clock.silent++; m.clock.silent >= m.clock.timeout && m.bound.Free() {
 		m.campaign()
 	}
 }
@@ -50,6 +50,9 @@ func (m *Machine) campaign() {
 // random delay. If only this connection broke, the others refuse and no epoch has
 // changed; the next heartbeat reminds us of the leader.
 func (m *Machine) leaderReset() {
+	if m.bound.On() {
+		return
+	}
 	_ = m.node.ForgetLeader() // refused only with leases on a clock, which are off
 	m.observe()
 	spread := uint64(max(2, m.clock.electionTicks/3))

@@ -123,6 +123,7 @@ func (m *Machine) takeEntry(e *raftpb.Entry) {
 		}
 		m.log.confs = append(m.log.confs, configurationAt{i, c})
 		m.queue.changed = true
+		m.read.lease.Suspend()
 	}
 	m.queue.entries = append(m.queue.entries, consensus.Entry{
 		Index: i, Epoch: epoch, Orig: epoch, Kind: kind, Data: data,
@@ -169,6 +170,9 @@ func (m *Machine) send(in *raftpb.Message) {
 	msg := m.outgoing(in)
 	if m.overhearing && msg.Kind == KindHeartbeatReply {
 		return
+	}
+	if msg.Kind == KindTimeoutNow {
+		m.read.lease.Forfeit()
 	}
 	if msg.Kind == KindHeartbeat {
 		m.read.beat = max(m.read.beat, msg.Round)

@@ -6,7 +6,7 @@
 //
 // # What it promises
 //
-// C1 to C9. C10 is out of reach: raft knows no replica that counts for nothing, so New
+// C1 to C9, and C12. C10 is out of reach: raft knows no replica that counts for nothing, so New
 // refuses a log in doubt. Such a replica is removed and added anew under another id.
 //
 // A group runs one engine: messages of package raft and of this one do not mix, though
@@ -28,6 +28,10 @@
 //	    entry but one in its log. See "Membership".
 //	E5  Elections are a function of inputs and Config.Rand. See "Chance".
 //	E6  Raft never sees a message that it would panic on (validate).
+//	E7  Leases are not raft's (ReadOnlyLeaseBased), which count a leader's ticks: a process
+//	    that is stopped and goes on would answer from one that is long over. They are those
+//	    of C12 on top of raft's confirmed reads, and while this replica is bound by one, raft
+//	    sees no request for a vote and is not told to campaign.
 //
 // # Entries
 //

@@ -7,6 +7,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/lease"
+	"github.com/quorate/quorate/consensus/mutant"
 )
 
 // Engine makes machines that run etcd's Raft.
@@ -14,6 +16,7 @@ var Engine = consensus.Engine{
 	Name:     "etcdraft",
 	New:      func(c consensus.Config) (consensus.Machine, error) { return New(c) },
 	KindName: KindName,
+	Leases:   true,
 }
 
 // Machine is one replica of one group. It implements consensus.Machine.
@@ -46,6 +49,7 @@ type Machine struct {
 	overhearing bool
 
 	clock     clock
+	bound     lease.Voter
 	lead      leadership
 	proposing proposing
 	read      reads
@@ -96,7 +100,7 @@ func (m *Machine) Propose(p consensus.Proposal) error {
 	case consensus.ProposeCommands:
 		return m.proposeCommands(p.Commands)
 	case consensus.ProposeReadBarrier:
-		return m.proposeRead(p.ID)
+		return m.proposeRead(p.ID, p.Now)
 	case consensus.ProposeMembership:
 		return m.proposeMembership(p.ID, &p.Target)
 	case consensus.ProposeTransfer:
@@ -113,6 +117,9 @@ func (m *Machine) Step(msg consensus.Message) error {
 	if m.install.index != 0 && (msg.Kind == KindAppend || msg.Kind == KindSnapshot) {
 		return nil // the log is being replaced; the leader sends it again
 	}
+	if m.bound.On() && !m.frees(&msg) {
+		return nil
+	}
 	if err := m.node.Step(incoming(&msg)); err != nil {
 		return m.malformed(&msg, err.Error())
 	}
@@ -120,12 +127,29 @@ func (m *Machine) Step(msg consensus.Message) error {
 	m.overhear(&msg)
 	if fromLeader(msg.Kind) && msg.Epoch == m.hard.Epoch && msg.From == m.leader {
 		m.clock.heard()
+		m.bound.Heard(m.leader, m.hard.Epoch)
 	}
 	return nil
 }
 
+// frees reports whether a lease lets raft see a message (C12): raft would vote, or
+// campaign, as soon as it has forgotten its leader.
+func (m *Machine) frees(msg *consensus.Message) bool {
+	switch {
+	case msg.Epoch < m.hard.Epoch:
+		return true // it is refused
+	case msg.Kind == KindTimeoutNow:
+		m.bound.Release(msg.Epoch + 1)
+	case msg.Kind == KindVote && msg.Force:
+		m.bound.Release(msg.Epoch)
+	}
+	asked := msg.Kind == KindPreVote || msg.Kind == KindVote
+	return !asked || m.bound.Free() || m.leader == 0 && mutant.On(mutant.LeaseEpochFrees)
+}
+
 // Tick implements consensus.Machine.
 func (m *Machine) Tick() {
+	m.bound.Tick()
 	if m.role == consensus.Leader {
 		m.node.Tick()
 		m.leaveJoint()

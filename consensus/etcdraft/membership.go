@@ -228,3 +228,8 @@ func checkConfiguration(c *consensus.Configuration) error {
 	_, err := decodeMembership(consensus.AppendConfiguration(nil, c))
 	return err
 }
+
+// unchanging reports whether no change of membership is under way.
+func (m *Machine) unchanging() bool {
+	return !m.active.Joint() && m.log.confs[len(m.log.confs)-1].index <= m.log.applied
+}

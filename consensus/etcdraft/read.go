@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/lease"
 	"github.com/quorate/quorate/consensus/mutant"
 )
 
@@ -12,6 +13,7 @@ import (
 type read struct {
 	id    consensus.ProposalID
 	round uint64 // zero: raft does not know of it yet
+	now   consensus.Instant
 }
 
 // reads are a leader's read barriers. All that arrive between two Readys share one
@@ -27,16 +29,36 @@ type reads struct {
 	// beat is the latest position in raft's queue of requests that a heartbeat of this
 	// leadership asked to confirm; a reply cannot confirm more.
 	beat uint64
+	// answered is the highest index that was answered; the driver relies on it that
+	// they never fall.
+	answered consensus.Index
+	lease    lease.Holder
 }
 
-// proposeRead queues a read barrier.
-func (m *Machine) proposeRead(id consensus.ProposalID) error {
-	if len(m.read.queue) >= m.limit.readRounds {
-		return fmt.Errorf("%w: %d read barriers in flight", consensus.ErrBusy, len(m.read.queue))
+// proposeRead answers a read barrier from the lease (C12), or queues it.
+func (m *Machine) proposeRead(id consensus.ProposalID, now consensus.Instant) error {
+	r := &m.read
+	if n := max(len(r.queue), len(m.queue.reads)); n >= m.limit.readRounds {
+		return fmt.Errorf("%w: %d read barriers in flight", consensus.ErrBusy, n)
 	}
-	m.read.queue = append(m.read.queue, read{id: id})
-	m.read.fresh++
+	if r.lease.Holds(now) {
+		m.answer(id, m.commit)
+		if !r.lease.Due(now) {
+			return nil
+		}
+		id = 0 // nobody waits for the round that renews the lease
+	}
+	r.queue = append(r.queue, read{id: id, now: now})
+	r.fresh++
 	return nil
+}
+
+// answer answers one barrier.
+func (m *Machine) answer(id consensus.ProposalID, at consensus.Index) {
+	r := &m.read
+	if r.answered = max(r.answered, at); id != 0 {
+		m.queue.reads = append(m.queue.reads, consensus.Read{ID: id, Index: r.answered})
+	}
 }
 
 // openRound asks raft about the barriers that wait for it.
@@ -55,10 +77,15 @@ func (m *Machine) openRound() {
 		return
 	}
 	r.round++
+	began := consensus.Instant(0)
 	for k := len(r.queue) - r.fresh; k < len(r.queue); k++ {
 		r.queue[k].round = r.round
+		began = max(began, r.queue[k].now)
 	}
 	r.fresh = 0
+	if m.unchanging() || mutant.On(mutant.LeaseThroughChange) {
+		r.lease.Open(r.round, began)
+	}
 	m.node.ReadIndex(binary.LittleEndian.AppendUint64(nil, r.round))
 	m.collect()
 }
@@ -66,6 +93,7 @@ func (m *Machine) openRound() {
 // confirmed takes an answer of raft's: it holds for its round and all before.
 func (m *Machine) confirmed(context []byte, index consensus.Index) {
 	upTo, n := round(context), 0
+	m.read.lease.Confirm(upTo)
 	for n < len(m.read.queue) && m.read.queue[n].round != 0 && m.read.queue[n].round <= upTo {
 		n++
 	}
@@ -76,9 +104,7 @@ func (m *Machine) confirmed(context []byte, index consensus.Index) {
 func (m *Machine) settle(n int, index consensus.Index) {
 	r := &m.read
 	for _, w := range r.queue[:n] {
-		if w.id != 0 {
-			m.queue.reads = append(m.queue.reads, consensus.Read{ID: w.id, Index: index})
-		}
+		m.answer(w.id, index)
 	}
 	r.queue = r.queue[n:]
 	r.fresh = min(r.fresh, len(r.queue))
@@ -91,5 +117,6 @@ func (r *reads) drop(dropped *[]consensus.ProposalID) {
 			*dropped = append(*dropped, w.id)
 		}
 	}
-	r.queue, r.fresh, r.beat = nil, 0, 0
+	r.queue, r.fresh, r.beat, r.answered = nil, 0, 0, 0
+	r.lease.Begin()
 }

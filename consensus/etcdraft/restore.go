@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/lease"
 	"github.com/quorate/quorate/consensus/mutant"
 )
 
@@ -55,8 +56,12 @@ func New(c consensus.Config) (*Machine, error) {
 	m.node = node
 	m.clock = clock{rand: c.Rand, electionTicks: c.ElectionTicks}
 	m.clock.draw()
+	if c.LeaseNanos > 0 {
+		m.bound = lease.NewVoter(c.ElectionTicks, c.HardState.Epoch)
+		m.read.lease = lease.NewHolder(c.LeaseNanos)
+	}
 	m.queue.written = m.log.last()
-	if m.soleVoter() {
+	if m.soleVoter() && m.bound.Free() {
 		m.campaign()
 	}
 	m.collect()

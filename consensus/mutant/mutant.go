@@ -66,6 +66,16 @@ const (
 	EtcdraftUnknownAsDropped   Name = "etcdraft-unknown-as-dropped"
 )
 
+// The mutants of leases on a clock, which all engines share (consensus/internal/lease).
+const (
+	LeaseFromAnswer     Name = "lease-from-answer"
+	LeaseUnconfirmed    Name = "lease-unconfirmed"
+	LeaseRestartForgets Name = "lease-restart-forgets"
+	LeaseEpochFrees     Name = "lease-epoch-frees"
+	LeaseAfterTransfer  Name = "lease-after-transfer"
+	LeaseThroughChange  Name = "lease-through-change"
+)
+
 // The mutants of internal/wal.
 const (
 	WALSkipSync        Name = "wal-skip-sync"
@@ -149,6 +159,12 @@ var Table = []Mutant{
 	{EtcdraftEpochBeforeDurable, "messages leave before the epoch in them is durable"},
 	{EtcdraftReadBeforeBarrier, "a new leader answers reads before it has decided an entry of its epoch"},
 	{EtcdraftUnknownAsDropped, "proposals that a deposed leader has appended are said never to have entered a log"},
+	{LeaseFromAnswer, "a lease runs from when its round was confirmed, not from when it was sent"},
+	{LeaseUnconfirmed, "a round begins a lease before anybody has confirmed it"},
+	{LeaseRestartForgets, "a restarted voter helps others at once, although it may have confirmed a leader before"},
+	{LeaseEpochFrees, "a voter that hears of a later epoch is no longer bound to the leader of the one before"},
+	{LeaseAfterTransfer, "a leader that has sent a transfer goes on with its lease"},
+	{LeaseThroughChange, "a lease outlasts a change of membership"},
 	{WALSkipSync, "the log says durable without a sync"},
 	{WALStaleBatch, "checksums leave out the segment's number, so that batches of an earlier use of the file verify"},
 	{WALTruncateCorrupt, "damage in the middle of the log is taken for its torn end and cut off, with all behind it"},

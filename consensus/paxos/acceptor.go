@@ -43,6 +43,12 @@ func (m *Machine) grants(to consensus.ReplicaID) bool {
 
 // onPrepare promises the ballot of this epoch, and reports what was accepted.
 func (m *Machine) onPrepare(msg *consensus.Message) error {
+	if msg.Force {
+		m.bound.Release(msg.Epoch)
+	}
+	if !m.bound.FreeFor(msg.From, msg.Epoch) && !m.forgetful() {
+		return nil
+	}
 	if !m.grants(msg.From) {
 		m.send(consensus.Message{Kind: KindPromise, To: msg.From, Reject: true})
 		return nil

@@ -130,6 +130,15 @@ func (m *Machine) electable() bool {
 	return m.duty.installing == 0 && (m.isVoter(m.id) || slices.Contains(m.latest().Outgoing, m.id))
 }
 
+// unchanging reports whether all slots to come have the same voters, as far as this leader
+// has not proposed others.
+func (m *Machine) unchanging() bool {
+	es := m.electorates()
+	return !m.latest().Joint() && m.lead.changing <= m.commit && !slices.ContainsFunc(es, func(e electorate) bool {
+		return e.quorum.Write != es[0].quorum.Write || !slices.Equal(e.quorum.Voters, es[0].quorum.Voters)
+	})
+}
+
 // soleVoter reports whether this replica alone is every quorum.
 func (m *Machine) soleVoter() bool {
 	return !slices.ContainsFunc(m.electorates(), func(e electorate) bool {
@@ -189,6 +198,7 @@ func (m *Machine) proposeMembership(id consensus.ProposalID, target *consensus.M
 }
 
 func (m *Machine) proposeConfiguration(c *consensus.Configuration, id consensus.ProposalID) {
+	m.read.lease.Suspend()
 	m.propose(consensus.EntryMembership, consensus.AppendConfiguration(nil, c), id)
 	m.lead.changing = m.lead.last
 }

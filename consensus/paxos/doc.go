@@ -6,7 +6,7 @@
 //
 // # What it promises
 //
-// Everything the contract asks (C1 to C9), from quorums of voters that can talk to each
+// Everything the contract asks (C1 to C9, C11, C12), from quorums of voters that can talk to each
 // other, whatever is lost, delayed, doubled or reordered between them, and whatever a crash
 // takes that was not yet durable. Any voter may come to lead, whatever its log holds: what
 // it does not know it finds out in its election.
@@ -69,7 +69,7 @@
 //	P9  An epoch is opened only by a replica that electing quorums would promise it: trial
 //	    rounds come first, and a replica that hears its leader agrees to none. A leadership
 //	    transfer is the exception, at the leader's own wish.
-//	P10 A read barrier is answered by a leader that has decided its own barrier, at an index
+//	P10 Without a lease (C12) a read barrier is answered by a leader that has decided its own barrier, at an index
 //	    at or above its commit index of that moment, after deciding quorums of all
 //	    electorates above that index have confirmed its epoch in a round that began after
 //	    the read barrier was proposed.
@@ -89,7 +89,12 @@
 //   - A decided value is accepted like a proposed one, at the ballot of whoever tells: no
 //     other value could be proposed there, so nothing can conflict.
 //   - Holes are filled with one no-op each, not with one for a range of slots: an entry has
-//     one slot, and the window bounds how many there are.
+//     one slot, and the window bounds how many there are. One message has them all (ADR 0014
+//     has the price).
+//   - A leader that holds leases does not override the duty of new voters to another one
+//     when it asks them for promises, and hands over only once it is established: it may
+//     have slept through the change by which they became voters, and the leader behind that
+//     may be answering reads (C12).
 //   - A leader does not wait for its own disk before it sends values; like every acceptor it
 //     counts once it is durable there.
 //   - A follower does not learn each slot by its own acknowledgements of a quorum, but by the
@@ -112,7 +117,7 @@
 // Repair of an acceptor's damaged log: New refuses one in doubt (C10). A promise that it has
 // forgotten may be on its way to a candidate that no log reveals, and a candidate with any
 // log may win here, so the argument that saves Raft's voter does not hold. Remove the
-// replica and add it under a new id. Leases on a clock. Forwarding of proposals. Any look
-// into command data. Entries: see package consensus; only what phase 1 has found and not yet
+// replica and add it under a new id. Forwarding of proposals. Any look into command data.
+// Entries: see package consensus; only what phase 1 has found and not yet
 // proposed again is held here.
 package paxos

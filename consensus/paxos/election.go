@@ -2,6 +2,7 @@ package paxos
 
 import (
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/mutant"
 	"github.com/quorate/quorate/consensus/quorum"
 )
 
@@ -23,12 +24,13 @@ type clock struct {
 func (m *Machine) Tick() {
 	m.clock.elapsed++
 	m.queue.trim()
+	m.bound.Tick()
 	if m.role == consensus.Leader {
 		m.tickLeader()
 		return
 	}
 	m.clock.silent++
-	if m.role == consensus.Candidate && m.disk.hard != m.hard || !m.electable() {
+	if m.role == consensus.Candidate && m.disk.hard != m.hard || !m.electable() || !m.bound.Free() {
 		return // a ballot that is not on disk has not been used yet
 	}
 	if m.clock.elapsed >= m.clock.timeout || m.role == consensus.Follower && m.soleVoter() {
@@ -114,6 +116,7 @@ func (m *Machine) heard(leader consensus.ReplicaID) {
 	if m.role != consensus.Follower {
 		m.becomeFollower(m.hard.Epoch, leader)
 	}
+	m.bound.Heard(leader, m.hard.Epoch)
 	if m.leader != leader {
 		// Two may lead an epoch's number, of different slots (doc.go): what one of them has
 		// told, or is owed, is none of the other's.
@@ -134,7 +137,7 @@ func (m *Machine) heard(leader consensus.ReplicaID) {
 // process most likely died, and waiting for the timeout only makes the outage longer. The
 // trial round makes sure that nothing follows from a mistake (P9).
 func (m *Machine) leaderReset(id consensus.ReplicaID) {
-	if id != m.leader || m.role != consensus.Follower {
+	if id != m.leader || m.role != consensus.Follower || m.bound.On() {
 		return
 	}
 	m.clock.silent = m.limit.electionTicks
@@ -151,10 +154,14 @@ func (m *Machine) leaderReset(id consensus.ReplicaID) {
 }
 
 // sticky reports whether this replica believes in a living leader and therefore takes no
-// part in elections.
+// part in elections, or is bound by a lease not to (C12).
 func (m *Machine) sticky() bool {
-	return m.role == consensus.Leader || m.leader != 0 && m.clock.silent < m.limit.electionTicks
+	return m.role == consensus.Leader || m.leader != 0 && m.clock.silent < m.limit.electionTicks ||
+		!m.bound.Free() && !m.forgetful()
 }
+
+// forgetful is a mutant's: it forgets with the epoch whom it is bound to.
+func (m *Machine) forgetful() bool { return m.leader == 0 && mutant.On(mutant.LeaseEpochFrees) }
 
 // campaign starts a trial round: nobody's epoch changes until a quorum has said that it
 // would promise.
@@ -243,6 +250,9 @@ func (m *Machine) onPrePrepare(msg *consensus.Message) error {
 	if !refuse && msg.Index < m.log.released {
 		m.needSnapshot(msg.From)
 		refuse = true
+	}
+	if refuse && m.hard.Epoch == 0 {
+		return nil // just started, and bound (C12); an epoch to show there is not
 	}
 	if refuse {
 		m.send(consensus.Message{Kind: KindPrePrepareReply, To: msg.From, Reject: true})

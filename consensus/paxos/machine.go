@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/lease"
 	"github.com/quorate/quorate/consensus/internal/ring"
 )
 
@@ -22,6 +23,7 @@ func NewEngine(window int) consensus.Engine {
 		KindName: KindName,
 		Sparse:   true,
 		Flexible: true,
+		Leases:   true,
 	}
 }
 
@@ -57,6 +59,7 @@ type Machine struct {
 	role   consensus.Role
 	leader consensus.ReplicaID
 	clock  clock
+	bound  lease.Voter
 	read   reads
 	duty   follower
 	prop   proposer
@@ -148,6 +151,10 @@ func New(c consensus.Config, window int) (*Machine, error) {
 		hard: c.HardState,
 		log:  slots{released: c.Log.Released, releasedFence: c.Log.ReleasedEpoch},
 	}
+	if c.LeaseNanos > 0 {
+		m.bound = lease.NewVoter(c.ElectionTicks, c.HardState.Epoch)
+		m.read.lease = lease.NewHolder(c.LeaseNanos)
+	}
 	m.commit, m.fence = c.Log.Released, c.Log.ReleasedEpoch
 	m.configured = max(c.Log.Released, c.Log.Configured)
 	m.confs = append(m.confs, since(m.configured, &c.Log.Configuration))
@@ -173,7 +180,7 @@ func New(c consensus.Config, window int) (*Machine, error) {
 	m.configure()
 	m.queue.changed = false
 	m.resetElectionTimer()
-	if m.soleVoter() && m.electable() {
+	if m.soleVoter() && m.electable() && m.bound.Free() {
 		m.campaign()
 	}
 	return m, nil
@@ -255,7 +262,7 @@ func (m *Machine) Propose(p consensus.Proposal) error {
 	case consensus.ProposeCommands:
 		return m.proposeCommands(p.Commands)
 	case consensus.ProposeReadBarrier:
-		return m.proposeRead(p.ID)
+		return m.proposeRead(p.ID, p.Now)
 	case consensus.ProposeMembership:
 		return m.proposeMembership(p.ID, &p.Target)
 	case consensus.ProposeTransfer:

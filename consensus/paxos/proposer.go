@@ -81,12 +81,14 @@ func (m *Machine) ask(p *peer, force bool) {
 	m.send(consensus.Message{Kind: KindPrepare, To: p.id, Index: from, Force: force})
 }
 
-// askPromises asks again whoever is still needed.
+// askPromises asks again whoever is still needed. A leader's word for a new electorate
+// overrides that its voters may have heard another one, but not that they are bound to it
+// (C12): this leader may have slept through the change, and that one be behind it.
 func (m *Machine) askPromises() {
 	if m.role == consensus.Leader && m.promisedUpTo() == never {
 		return
 	}
-	m.prepare(m.role == consensus.Leader)
+	m.prepare(m.role == consensus.Leader && !m.bound.On())
 }
 
 // never is a slot that is never reached.

@@ -55,10 +55,11 @@ func (m *Machine) transferIfReady() {
 		return
 	}
 	p := m.find(m.lead.transferee)
-	if p == nil || p.match < m.lead.last {
-		return
+	if p == nil || p.match < m.lead.last || m.bound.On() && !m.established() {
+		return // a leader that is not established may have slept while others lead (doc.go)
 	}
 	m.lead.sent = true
+	m.read.lease.Forfeit()
 	m.send(consensus.Message{Kind: KindTimeoutNow, To: p.id})
 	if m.lead.leaving {
 		m.becomeFollower(m.hard.Epoch, 0)
@@ -103,6 +104,7 @@ func (m *Machine) leave() {
 func (m *Machine) onTimeoutNow(msg *consensus.Message) error {
 	m.heard(msg.From)
 	if m.electable() {
+		m.bound.Release(m.hard.Epoch + 1)
 		m.becomeCandidate(true)
 	}
 	return nil

@@ -5,7 +5,7 @@
 //
 // # What it promises
 //
-// Everything the contract asks (C1 to C10), from a majority of voters that can talk
+// Everything the contract asks (C1 to C12), from a majority of voters that can talk
 // to each other, whatever is lost, delayed, doubled or reordered between them, and
 // whatever a crash takes that was not yet durable. It makes progress while such a
 // majority exists and messages arrive well within an election timeout.
@@ -45,7 +45,7 @@
 //	R8  The configuration in force is the last one in the log, decided or not (§6).
 //	    A new one is proposed only after the one before is decided, and every change
 //	    passes through a joint configuration.
-//	R9  A read barrier is answered at a commit index of a leader that has decided an
+//	R9  Without a lease (C12) a read barrier is answered at a commit index of a leader that has decided an
 //	    entry of its epoch, after a quorum has confirmed the epoch in a round that
 //	    started after the barrier was proposed (thesis §6.4).
 //	R10 A replica in doubt (C10) neither votes nor campaigns, and no answer of its
@@ -86,6 +86,5 @@
 //
 // # Deliberately absent
 //
-// Leases on a clock; they will come with their own rules. Forwarding of proposals.
-// Any look into command data. Entries: see package consensus.
+// Forwarding of proposals. Any look into command data. Entries: see package consensus.
 package raft

@@ -24,13 +24,14 @@ type clock struct {
 func (m *Machine) Tick() {
 	m.clock.elapsed++
 	m.queue.trim()
+	m.bound.Tick()
 	if m.role == consensus.Leader {
 		m.tickLeader()
 		return
 	}
 	m.clock.silent++
 	waiting := m.role == consensus.Candidate && m.disk.hard != m.hard
-	if waiting || !m.electable() {
+	if waiting || !m.electable() || !m.bound.Free() {
 		return // a vote that is not on disk has not been asked for yet
 	}
 	if m.clock.elapsed >= m.clock.timeout || m.role == consensus.Follower && m.soleVoter() {
@@ -108,6 +109,7 @@ func (m *Machine) heard(leader consensus.ReplicaID) {
 	if m.role != consensus.Follower {
 		m.becomeFollower(m.hard.Epoch, leader)
 	}
+	m.bound.Heard(leader, m.hard.Epoch)
 	if m.leader != leader {
 		m.leader = leader
 		m.queue.changed = true
@@ -125,7 +127,7 @@ func (m *Machine) heard(leader consensus.ReplicaID) {
 // random delay. Others grant them if they saw the same; if only this connection
 // broke, they refuse, no epoch has changed, and the next heartbeat calms us (R4).
 func (m *Machine) leaderReset(id consensus.ReplicaID) {
-	if id != m.leader || m.role != consensus.Follower {
+	if id != m.leader || m.role != consensus.Follower || m.bound.On() {
 		return
 	}
 	m.clock.silent = m.limit.electionTicks
@@ -142,10 +144,14 @@ func (m *Machine) leaderReset(id consensus.ReplicaID) {
 }
 
 // sticky reports whether this replica believes in a living leader and therefore
-// takes no part in elections (thesis §4.2.3).
+// takes no part in elections (thesis §4.2.3), or is bound by a lease not to (C12).
 func (m *Machine) sticky() bool {
-	return m.role == consensus.Leader || m.leader != 0 && m.clock.silent < m.limit.electionTicks
+	return m.role == consensus.Leader || m.leader != 0 && m.clock.silent < m.limit.electionTicks ||
+		!m.bound.Free() && !m.forgetful()
 }
+
+// forgetful is a mutant's: it forgets with the epoch whom it is bound to.
+func (m *Machine) forgetful() bool { return m.leader == 0 && mutant.On(mutant.LeaseEpochFrees) }
 
 // soleVoter reports whether this replica alone is the quorum.
 func (m *Machine) soleVoter() bool {
@@ -293,6 +299,9 @@ func (m *Machine) onPreVote(msg *consensus.Message) error {
 	}
 	grant := msg.Epoch > m.hard.Epoch && m.log.upToDate(msg.Index, msg.IndexEpoch) &&
 		(!m.sticky() || mutant.On(mutant.RaftPreVoteIgnoreLeader))
+	if !grant && m.hard.Epoch == 0 {
+		return nil // just started, and bound (C12); an epoch to show there is not
+	}
 	if !grant {
 		m.send(consensus.Message{Kind: KindPreVoteReply, To: msg.From, Reject: true})
 		return nil
@@ -352,6 +361,12 @@ func (m *Machine) onOlderPreVote(msg *consensus.Message) error {
 // Who asks need not be in our configuration: ours may lag (§6, thesis §4.1).
 func (m *Machine) onVote(msg *consensus.Message) error {
 	if m.abstains() {
+		return nil
+	}
+	if msg.Force {
+		m.bound.Release(msg.Epoch)
+	}
+	if !m.bound.Free() && !m.forgetful() {
 		return nil
 	}
 	free := m.hard.Vote == msg.From || m.hard.Vote == 0 && m.leader == 0

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/internal/lease"
 	"github.com/quorate/quorate/consensus/internal/ring"
 	"github.com/quorate/quorate/consensus/quorum"
 )
@@ -14,6 +15,7 @@ var Engine = consensus.Engine{
 	New:      func(c consensus.Config) (consensus.Machine, error) { return New(c) },
 	KindName: KindName,
 	Repairs:  true,
+	Leases:   true,
 }
 
 // Machine is one replica of one Raft group. It implements consensus.Machine.
@@ -45,6 +47,7 @@ type Machine struct {
 	role   consensus.Role
 	leader consensus.ReplicaID
 	clock  clock
+	bound  lease.Voter
 	read   reads
 	duty   follower
 	lead   leadership
@@ -122,6 +125,10 @@ func New(c consensus.Config) (*Machine, error) {
 		hard: c.HardState,
 		log:  newEntryLog(c.Log.Released, c.Log.ReleasedEpoch),
 	}
+	if c.LeaseNanos > 0 {
+		m.bound = lease.NewVoter(c.ElectionTicks, c.HardState.Epoch)
+		m.read.lease = lease.NewHolder(c.LeaseNanos)
+	}
 	m.commit, m.learned, m.applied = c.Applied, c.Applied, c.Applied
 	m.duty.verified = c.Applied
 	m.confs = append(m.confs, configurationAt{c.Log.Released, c.Log.Configuration.Clone()})
@@ -140,7 +147,7 @@ func New(c consensus.Config) (*Machine, error) {
 	if c.Log.InDoubt {
 		m.doubt.name = 1 + m.rand.Uint64N(positionMax)
 	}
-	if m.soleVoter() && m.electable() {
+	if m.soleVoter() && m.electable() && m.bound.Free() {
 		m.campaign()
 	}
 	return m, nil
@@ -224,7 +231,7 @@ func (m *Machine) Propose(p consensus.Proposal) error {
 	case consensus.ProposeCommands:
 		return m.proposeCommands(p.Commands)
 	case consensus.ProposeReadBarrier:
-		return m.proposeRead(p.ID)
+		return m.proposeRead(p.ID, p.Now)
 	case consensus.ProposeMembership:
 		return m.proposeMembership(p.ID, &p.Target)
 	case consensus.ProposeTransfer:

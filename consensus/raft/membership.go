@@ -85,6 +85,12 @@ func (m *Machine) electable() bool {
 	return c.index > m.commit && len(m.confs) > 1 && votes(&m.confs[len(m.confs)-2].Configuration, m.id)
 }
 
+// unchanging reports whether no change of membership is under way.
+func (m *Machine) unchanging() bool {
+	c := m.inForce()
+	return !c.Joint() && c.index <= m.commit
+}
+
 func votes(c *consensus.Configuration, id consensus.ReplicaID) bool {
 	return slices.Contains(c.Voters, id) || slices.Contains(c.Outgoing, id)
 }
@@ -99,7 +105,7 @@ func (m *Machine) proposeMembership(id consensus.ProposalID, target *consensus.M
 		return fmt.Errorf("%w: to %v", consensus.ErrTransferring, m.lead.transferee)
 	}
 	now := m.inForce()
-	if now.Joint() || now.index > m.commit {
+	if !m.unchanging() {
 		return fmt.Errorf("%w: at index %d", consensus.ErrMembershipPending, now.index)
 	}
 	joint := consensus.Configuration{Membership: *target, Outgoing: now.Voters}
@@ -109,6 +115,7 @@ func (m *Machine) proposeMembership(id consensus.ProposalID, target *consensus.M
 
 func (m *Machine) appendConfiguration(c *consensus.Configuration, id consensus.ProposalID) {
 	data := consensus.AppendConfiguration(nil, c)
+	m.read.lease.Suspend()
 	m.appendOwn(consensus.EntryMembership, data, id)
 	m.adopt(&consensus.Entry{Index: m.log.last, Data: data})
 }

@@ -65,6 +65,7 @@ func (m *Machine) transferIfReady() {
 		return
 	}
 	m.lead.sent = true
+	m.read.lease.Forfeit()
 	m.send(consensus.Message{Kind: KindTimeoutNow, To: p.id})
 	if m.lead.leaving {
 		m.becomeFollower(m.hard.Epoch, 0)
@@ -110,6 +111,7 @@ func (m *Machine) leave() {
 func (m *Machine) onTimeoutNow(msg *consensus.Message) error {
 	m.heard(msg.From)
 	if m.electable() {
+		m.bound.Release(m.hard.Epoch + 1)
 		m.becomeCandidate(true)
 	}
 	return nil

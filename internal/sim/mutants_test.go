@@ -48,8 +48,17 @@ var hunts = map[mutant.Name]hunt{
 	mutant.PaxosReadForNewVoters:     {elsewhere: "consensus/paxos, directed: acknowledgements late, a change of all voters, and a read between"},
 	mutant.PaxosReportUnwritten:      {elsewhere: "consensus/paxos, directed: accept, prepare and snapshot in one turn"},
 	mutant.RaftPreVoteIgnoreLeader:   {elsewhere: "consensus/raft, half a partition: it disturbs, and breaks no promise"},
+	mutant.LeaseFromAnswer:           {elsewhere: leasesElsewhere},
+	mutant.LeaseUnconfirmed:          {elsewhere: leasesElsewhere},
+	mutant.LeaseRestartForgets:       {elsewhere: leasesElsewhere},
+	mutant.LeaseEpochFrees:           {elsewhere: leasesElsewhere},
+	mutant.LeaseAfterTransfer:        {elsewhere: leasesElsewhere},
+	mutant.LeaseThroughChange:        {elsewhere: leasesElsewhere},
 	mutant.WALFreeEarly:              {elsewhere: "internal/wal, crash at every operation"},
 }
+
+// leasesElsewhere says where the mutants of leases are caught.
+const leasesElsewhere = "consensus: staged situations of the suite, on each engine; a node holds no leases"
 
 // engineOf is the engine whose clusters a mutant is looked for in.
 func engineOf(name mutant.Name) string {
