@@ -24,6 +24,7 @@ type shardFacts struct {
 	oracle        *oracle
 	led           time.Duration             // when the barrier of its latest leader was decided
 	configuration consensus.Configuration   // the latest decided
+	configured    consensus.Index           // the entry that brought it, zero for the first
 	memberships   []consensus.Configuration // all that were decided, the first one included
 	acked         uint64                    // highest index that a client was told of
 	blind         map[string][]blindOp      // single-key operations by key
@@ -120,7 +121,7 @@ func (f *shardFacts) decide(s *Sim, e *consensus.Entry) bool {
 		if err != nil {
 			s.violate("membership", "shard %d entry %d: %v", f.id, e.Index, err)
 		}
-		f.configuration = c
+		f.configuration, f.configured = c, e.Index
 		f.memberships = append(f.memberships, c)
 	}
 	return true

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/etcdraft"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -94,10 +95,12 @@ func (o *operator) replacing() bool {
 
 // whole reports whether the loss of one disk is within what the cluster promises to
 // survive: no change of membership is under way anywhere, decided or not, and every
-// shard has three voters or more.
+// shard has three voters or more. With etcd's raft a change is under way until its last entry
+// is applied, also again after a restart that has forgotten that (consensus/etcdraft).
 func (o *operator) whole() bool {
 	for _, id := range o.s.shardIDs() {
-		decided := &o.s.check.shard(id).configuration
+		facts := o.s.check.shard(id)
+		decided := &facts.configuration
 		if decided.Joint() || len(decided.Voters) < 3 {
 			return false
 		}
@@ -105,7 +108,11 @@ func (o *operator) whole() bool {
 			if !n.up {
 				return false
 			}
-			if c := o.s.status(n, id).Configuration; c.Joint() || !c.Membership.Equal(&decided.Membership) {
+			st := o.s.status(n, id)
+			if c := &st.Configuration; c.Joint() || !c.Membership.Equal(&decided.Membership) {
+				return false
+			}
+			if o.s.engineOf(id).Name == etcdraft.Engine.Name && st.Applied < facts.configured {
 				return false
 			}
 		}
