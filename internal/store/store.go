@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/quorate/quorate/internal/engine"
@@ -114,6 +115,30 @@ func Open(e engine.Engine, shard ShardID, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open shard %d: %w", shard, err)
 	}
 	return s, nil
+}
+
+// Erase deletes all that the engine has of a shard, which nobody has open.
+func Erase(e engine.Engine, shard ShardID) error {
+	span := newKeyspace(shard).span()
+	b := e.NewBatch()
+	if err := errors.Join(b.DeleteRange(span.Lo, span.Hi), b.Commit(), b.Close()); err != nil {
+		return fmt.Errorf("erase shard %d: %w", shard, err)
+	}
+	return nil
+}
+
+// Shards lists the shards that the engine has anything of, ascending.
+func Shards(e engine.Engine) (ids []ShardID, err error) {
+	it, err := e.NewIter(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	for ok := it.First(); ok; {
+		id := ShardID(binary.BigEndian.Uint64(it.Key()))
+		ids = append(ids, id)
+		ok = id != ^ShardID(0) && it.SeekGE(newKeyspace(id+1).prefix)
+	}
+	return ids, errors.Join(it.Error(), it.Close())
 }
 
 // load reads what is kept in memory.
