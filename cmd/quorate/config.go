@@ -22,6 +22,10 @@ type Config struct {
 	// ListenHTTPURLs serve metrics and health alone; may be empty.
 	ListenHTTPURLs []string
 
+	// KeyspacePorts are client ports of one keyspace each. No address is in them twice, nor in
+	// another list.
+	KeyspacePorts []KeyspacePort
+
 	Bootstrap Bootstrap
 
 	// QuotaBytes is the size of the data above which writes are rejected; 0 is no quota.
@@ -47,6 +51,9 @@ type Config struct {
 	Engine      string
 	WriteQuorum int
 }
+
+// KeyspacePort is a client port whose calls go to one keyspace.
+type KeyspacePort struct{ Keyspace, URL string }
 
 // Bootstrap is what founds a cluster, or lets a member join one. It counts only until
 // the data directory has state.
@@ -74,8 +81,11 @@ type Compaction struct {
 	Revisions int64
 }
 
-// Clients says how connections of clients are kept.
+// Clients says how clients are received, and how their connections are kept.
 type Clients struct {
+	// KeyspaceDomain is the domain below which clients choose their keyspace by the host
+	// name that they dial, lower case; empty if they do not.
+	KeyspaceDomain string
 	// StreamsMax is the number of calls one connection may have open.
 	StreamsMax uint32
 	// ProgressInterval is how often watches hear of progress.

@@ -54,6 +54,7 @@ The data is in a temporary folder, named at the start and removed at the end, un
 		Example: `  quorate dev
   quorate dev --nodes 5 --port 4000
   quorate dev --engine paxos --nodes 5 --write-quorum 2
+  quorate dev --keyspaces team-a,team-b     two more etcds, each with ports of its own
   quorate dev --data-dir ./quorate-dev      keeps the data for the next time
   quorate dev -o json                       pids and endpoints for scripts`,
 		Args: noArguments,
@@ -69,6 +70,7 @@ The data is in a temporary folder, named at the start and removed at the end, un
 		{name: "nodes", kind: natural, preset: "3", note: "number of nodes"},
 		{name: "port", kind: natural, preset: "2379", note: "client port of the first node"},
 		{name: "data-dir", note: "folder to keep the data in (default a temporary one)"},
+		{name: "keyspaces", note: "keyspaces to make, separated by commas; each node serves the first on the port after its peers', and so on"},
 	}, engineFlags()...) {
 		flags[spec.name] = addDevFlag(cmd.Flags(), &spec)
 		spec.complete(cmd)
@@ -93,6 +95,7 @@ type devCluster struct {
 	engine    string // empty: what the folder was made with, or the default
 	// writeQuorum is how many nodes decide; zero: as engine.
 	writeQuorum int
+	keyspaces   []string // beside default
 	json        bool
 }
 
@@ -112,7 +115,12 @@ func newDevCluster(flags map[string]*flagValue, given func(flag string) bool) (*
 		return int(n)
 	}
 	count := number("nodes")
+	keyspaces, err := devKeyspaces(flags["keyspaces"].text)
+	if err != nil {
+		return nil, err
+	}
 	d := &devCluster{
+		keyspaces:   keyspaces,
 		port:        number("port"),
 		dataDir:     flags["data-dir"].text,
 		writeQuorum: number(flagWriteQuorum),
@@ -124,7 +132,7 @@ func newDevCluster(flags map[string]*flagValue, given func(flag string) bool) (*
 	if count < 1 || count > devNodesMax {
 		return nil, fmt.Errorf("--nodes is %d: it must be between 1 and %d", count, devNodesMax)
 	}
-	last := d.port + devPortStep*(count-1) + 1
+	last := d.port + devPortStep*(count-1) + 1 + len(keyspaces)
 	if d.port < 1 || last > 65535 {
 		return nil, fmt.Errorf("--port %d leaves no ports for %d nodes: choose one between 1 and %d", d.port, count, 65535-(last-d.port))
 	}
@@ -173,7 +181,12 @@ func (d *devCluster) run(ctx context.Context, p *process) (err error) {
 			fmt.Fprintf(p.stderr, "dev: "+format+"\n", args...)
 		},
 	})
-	return f.run(stop, func() { d.announce(p, time.Since(began)) })
+	return f.run(stop, func() {
+		if err := d.createKeyspaces(stop, p); err != nil {
+			fmt.Fprintf(p.stderr, "dev: %v\n", err)
+		}
+		d.announce(p, time.Since(began))
+	})
 }
 
 // terminalGone delivers when the terminal is closed; the temporary folder would stay
@@ -191,8 +204,12 @@ func terminalGone() <-chan string {
 
 // checkPorts finds out that a port is taken before anything is started.
 func (d *devCluster) checkPorts(ctx context.Context, network env.Network) error {
-	for _, n := range d.nodes {
-		for _, u := range []string{n.ClientURL, n.PeerURL} {
+	for node, n := range d.nodes {
+		urls := []string{n.ClientURL, n.PeerURL}
+		for i := range d.keyspaces {
+			urls = append(urls, d.keyspaceURL(node, i))
+		}
+		for _, u := range urls {
 			l, err := network.Listen(ctx, address(u))
 			if errors.Is(err, syscall.EADDRINUSE) {
 				return fmt.Errorf("%s needs %s, which is in use: stop the other process or choose other ports with --port", n.Name, address(u))
@@ -230,7 +247,7 @@ func (d *devCluster) arguments(n *devNode) []string {
 	if d.writeQuorum != 0 {
 		arguments = append(arguments, "--"+flagWriteQuorum, strconv.Itoa(d.writeQuorum))
 	}
-	return arguments
+	return append(arguments, d.listenFlags(n)...)
 }
 
 func (d *devCluster) endpoints() string {
@@ -251,6 +268,7 @@ func (d *devCluster) announce(p *process, took time.Duration) {
 			"engine":    d.engine,
 			// As --write-quorum says it: 0 is a majority.
 			"write_quorum": d.writeQuorum,
+			"keyspaces":    d.keyspaces,
 		})
 		return
 	}
@@ -267,7 +285,9 @@ func (d *devCluster) announce(p *process, took time.Duration) {
 	if d.temporary {
 		b.WriteString(" and goes when dev ends; --data-dir keeps it")
 	}
-	fmt.Fprintf(&b, ".\n\nTry in another terminal:\n\n  export ETCDCTL_ENDPOINTS=%s\n", d.endpoints())
+	b.WriteString(".\n")
+	d.announceKeyspaces(&b)
+	fmt.Fprintf(&b, "\nTry in another terminal:\n\n  export ETCDCTL_ENDPOINTS=%s\n", d.endpoints())
 	b.WriteString("  etcdctl put greeting hello\n  etcdctl get greeting\n  etcdctl watch greeting\n  etcdctl endpoint status -w table\n")
 	fmt.Fprintf(&b, "  kill -9 %-9d # %s dies and is back after %d s\n", d.nodes[0].PID, d.nodes[0].Name, int(devRestartDelay.Seconds()))
 	b.WriteString("\nCtrl-C stops all nodes.\n")

@@ -25,6 +25,8 @@ type flagSpec struct {
 	kind kind
 	// preset is the default, written as on a command line.
 	preset string
+	// repeats says that each further use of the flag adds to a list instead of replacing it.
+	repeats bool
 	// status follows from the table that lists the flag, see newFlagTable.
 	status status
 	// choices lists the accepted values of a flag that names one of several.
@@ -168,6 +170,9 @@ type flagValue struct {
 func (v *flagValue) Set(s string) error {
 	if err := v.spec.check(s); err != nil {
 		return err
+	}
+	if v.spec.repeats && v.text != "" {
+		s = v.text + "," + s
 	}
 	v.text = s
 	return nil

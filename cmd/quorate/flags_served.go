@@ -42,10 +42,15 @@ const (
 	flagConfigFile = "config-file"
 	flagVersion    = "version"
 	flagSupervised = "supervised"
+
+	flagKeyspaceDomain = "keyspace-domain"
+	flagListen         = "listen"
 )
 
 // ownFlags are not etcd's.
 var ownFlags = append(engineFlags(), []flagSpec{
+	{name: flagKeyspaceDomain, note: "domain below which a host name chooses the keyspace: with example.com, clients of a.example.com get a"},
+	{name: flagListen, repeats: true, note: "ports that serve one keyspace each to clients that know of none, as NAME=URL,...; may be repeated"},
 	{name: "shutdown-timeout", kind: duration, preset: "10s", note: "longest time between SIGTERM and the end"},
 	{name: flagSupervised, kind: boolean, preset: "false", note: "print \"ready\" when it is, and stop when standard input ends"},
 }...)

@@ -31,6 +31,14 @@ func listen(ctx context.Context, network env.Network, c *Config) (*listeners, er
 			*part.into = append(*part.into, one)
 		}
 	}
+	for _, k := range c.KeyspacePorts {
+		one, err := network.Listen(ctx, address(k.URL))
+		if err != nil {
+			l.close()
+			return nil, listenError("--"+flagListen, k.URL, err)
+		}
+		l.keyspaces = append(l.keyspaces, keyspaceListener{one, k.Keyspace})
+	}
 	return l, nil
 }
 
@@ -51,6 +59,9 @@ func (l *listeners) close() {
 		one.Close()
 	}
 	for _, one := range l.http {
+		one.Close()
+	}
+	for _, one := range l.keyspaces {
 		one.Close()
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/internal/placement"
 )
 
 const (
@@ -31,6 +33,9 @@ const (
 	electionMillisMax = 50_000
 	// nameBytesMax keeps names fit for log lines, metrics and folders.
 	nameBytesMax = 256
+	// domainBytesMax leaves room for a keyspace's label and its dot in a host name, which
+	// has 253 bytes.
+	domainBytesMax = 253 - placement.NameBytesMax - 1
 )
 
 // resolve gives the settings their meaning.
@@ -121,9 +126,13 @@ func resolveURLs(s *settings, c *Config) error {
 		}
 		s.doubt("advertise-client-urls", "is not in the file: clients are told %s", strings.Join(c.AdvertiseClientURLs, ","))
 	}
+	ports, err := resolvePorts(s, c)
+	if err != nil {
+		return err
+	}
 	return checkDistinct([]listenFlag{
 		{"listen-client-urls", c.ListenClientURLs}, {"listen-peer-urls", c.ListenPeerURLs},
-		{"listen-metrics-urls", metrics}, {"listen-client-http-urls", http},
+		{"listen-metrics-urls", metrics}, {"listen-client-http-urls", http}, {flagListen, ports},
 	})
 }
 
@@ -270,8 +279,35 @@ func resolveClients(s *settings, c *Config) error {
 			return fmt.Errorf("%s is %v: it must not be negative", s.where(f.name), *f.into)
 		}
 	}
+	if err := resolveDomain(s, &c.Clients); err != nil {
+		return err
+	}
 	if c.Clients.ProgressInterval == 0 { // etcd reads 0 as "the default"
 		c.Clients.ProgressInterval, _ = time.ParseDuration(s.table["watch-progress-notify-interval"].preset)
 	}
 	return nil
 }
+
+// resolveDomain reads a domain as people write it: in any case, perhaps with a dot at the end.
+func resolveDomain(s *settings, c *Clients) error {
+	raw := s.text(flagKeyspaceDomain)
+	if raw == "" {
+		return nil
+	}
+	domain := strings.ToLower(strings.TrimSuffix(raw, "."))
+	for label := range strings.SplitSeq(domain, ".") {
+		if !isLabel(label) {
+			return fmt.Errorf("%s is %q: write a domain such as etcd.example.com, without port and wildcard", s.where(flagKeyspaceDomain), raw)
+		}
+	}
+	if len(domain) > domainBytesMax {
+		return fmt.Errorf("%s has %d bytes: with a keyspace's name in front it is no host name any more, use up to %d",
+			s.where(flagKeyspaceDomain), len(domain), domainBytesMax)
+	}
+	c.KeyspaceDomain = domain
+	return nil
+}
+
+// isLabel reports whether a part of a domain, lower case, can be in DNS. A keyspace's name is
+// one, and the rules are the same.
+func isLabel(label string) bool { return placement.CheckName(label) == nil }

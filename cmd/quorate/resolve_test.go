@@ -117,6 +117,24 @@ func TestBadInput(t *testing.T) {
 		{"--listen-peer-urls http://127.0.0.1:2379", "give each a port of its own"},
 		{"--initial-cluster http://127.0.0.1:2380", "has no name"},
 		{"--initial-cluster default=https://127.0.0.1:2380", "TLS is not built yet"},
+		{"--keyspace-domain *.example.com", "write a domain such as etcd.example.com"},
+		{"--keyspace-domain .example.com", "write a domain such as etcd.example.com"},
+		{"--keyspace-domain example.com:2379", "without port"},
+		{"--keyspace-domain http://example.com", "write a domain"},
+		{"--keyspace-domain .", "write a domain"},
+		{"--keyspace-domain " + strings.Repeat("a.", 94) + "aa", "use up to 189"},
+		{"--listen http://127.0.0.1:2479", `--listen: "http://127.0.0.1:2479" names no keyspace: write NAME=http://HOST:PORT`},
+		{"--listen =http://127.0.0.1:2479", "names no keyspace"},
+		{"--listen Team=http://127.0.0.1:2479", `name "Team" has other characters`},
+		{"--listen system=http://127.0.0.1:2479", `"system" is the cluster's own keyspace, which serves no client: name another`},
+		{"--listen a=https://127.0.0.1:2479", "is refused because TLS is not built yet"},
+		{"--listen a=http://127.0.0.1", "has no port"},
+		{"--listen a=http://db1.example:2479", "names a host to listen on"},
+		{"--listen a=http://127.0.0.1:2479,b=http://localhost:2479", "--listen has http://localhost:2479 twice: give each keyspace a port of its own"},
+		{"--listen a=http://127.0.0.1:2479 --listen a=http://127.0.0.1:2479", "twice"},
+		{"--listen a=http://127.0.0.1:2379", "--listen-client-urls and --listen both have http://127.0.0.1:2379: give each a port of its own"},
+		{"--listen a=http://127.0.0.1:2380", "--listen-peer-urls and --listen both have"},
+		{"--listen " + strings.Repeat("a=http://127.0.0.1:1,", 257), "use up to 256"},
 		{"--force-new-cluster", "--force-new-cluster is refused"},
 		{"--discovery-password secret", "--discovery-password is refused"},
 	} {
@@ -138,6 +156,23 @@ func checkSentence(t *testing.T, input, sentence, want string) {
 		t.Errorf("%s: %q is not one sentence in our form", input, sentence)
 	case strings.Contains(sentence, "secret"):
 		t.Errorf("%s: %q shows a secret", input, sentence)
+	}
+}
+
+// Goal: a domain is taken as people write it.
+func TestKeyspaceDomain(t *testing.T) {
+	for given, want := range map[string]string{
+		"": "", "etcd.example.com": "etcd.example.com", "Etcd.Example.COM.": "etcd.example.com", "local": "local",
+		strings.Repeat("a.", 94) + "a": strings.Repeat("a.", 94) + "a",
+	} {
+		c, _, err := configureFrom(t, nil, "--keyspace-domain", given)
+		if err != nil {
+			t.Errorf("%s: %v", given, err)
+			continue
+		}
+		if got := serverConfig(&c.Node).KeyspaceDomain; got != want {
+			t.Errorf("%s became %q, want %q", given, got, want)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ with it unchanged, and so do etcd's flags: without a command, quorate serves.`,
 		Example: `  quorate                                   one node on etcd's default ports
   quorate dev                               three nodes on this machine, to play with
   quorate serve --name a --data-dir /var/lib/quorate
+  quorate keyspace create team-a            one more etcd in a running cluster
   quorate help etcd-flags                   what becomes of each of etcd's flags`,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
@@ -32,12 +33,21 @@ with it unchanged, and so do etcd's flags: without a command, quorate serves.`,
 	}
 	addSwitch(root, flagVersion, "", "print the version and end")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(p), newDev(p), newSim(p), newVersion(p), newCompletion(), newEtcdFlagsTopic())
+	root.AddCommand(newServe(p), newDev(p), newKeyspace(p), newSim(p), newVersion(p), newCompletion(), newEtcdFlagsTopic())
 	addSwitch(root, "help", "h", "explain the command and end")
-	for _, c := range root.Commands() {
+	for _, c := range allCommands(root) {
 		addSwitch(c, "help", "h", "explain the command and end")
 	}
 	return root
+}
+
+// allCommands lists the commands below one, groups before what is in them.
+func allCommands(root *cobra.Command) []*cobra.Command {
+	var all []*cobra.Command
+	for _, c := range root.Commands() {
+		all = append(append(all, c), allCommands(c)...)
+	}
+	return all
 }
 
 // addSwitch adds a flag that is on or off.
@@ -98,7 +108,7 @@ func isLetter(c byte) bool {
 // takesValue reports whether some command has a flag of this name or shorthand that is
 // followed by its value. A name means the same in all our commands.
 func takesValue(root *cobra.Command, name string) bool {
-	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool {
+	return slices.ContainsFunc(allCommands(root), func(c *cobra.Command) bool {
 		f := c.Flags().Lookup(name)
 		if f == nil && len(name) == 1 {
 			f = c.Flags().ShorthandLookup(name)
@@ -107,17 +117,20 @@ func takesValue(root *cobra.Command, name string) bool {
 	})
 }
 
-// unknownCommand says what the user may have meant.
-func unknownCommand(root *cobra.Command, args []string) error {
+// unknownCommand says what the user may have meant, of the root or a group of commands.
+func unknownCommand(group *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	switch args[0] {
-	case "gateway", "grpc-proxy":
+	help := "quorate help"
+	switch {
+	case group.HasParent():
+		help += " " + group.Name()
+	case args[0] == "gateway", args[0] == "grpc-proxy":
 		return usagef("etcd's %s is not part of Quorate: clients connect to the nodes themselves", args[0])
 	}
 	var names []string
-	for _, c := range root.Commands() {
+	for _, c := range group.Commands() {
 		if c.IsAvailableCommand() {
 			names = append(names, c.Name())
 		}
@@ -125,7 +138,7 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	if near, ok := nearest(args[0], names); ok {
 		return usagef("unknown command %q: did you mean %q?", args[0], near)
 	}
-	return usagef("unknown command %q: 'quorate help' lists them", args[0])
+	return usagef("unknown command %q: '%s' lists them", args[0], help)
 }
 
 // noArguments is cobra's NoArgs with our sentence.

@@ -28,6 +28,9 @@ QUORATE_, QUORATE_ wins over ETCD_; with --config-file only the file counts.
 
 ` + enginesText() + `
 
+Ports of --listen serve one keyspace each, as if it were the only one: etcdctl and every other
+client of etcd work there unchanged. The keyspace need not exist yet.
+
 SIGTERM and Ctrl-C hand the leadership over, let running requests end, and stop; a second
 one ends the process at once. SIGHUP reopens log files.
 
@@ -37,6 +40,7 @@ Exit codes: 0 stopped on request, 1 failed, 2 unreadable command line, 128+n end
     --listen-client-urls http://10.0.0.1:2379 --advertise-client-urls http://10.0.0.1:2379 \
     --listen-peer-urls http://10.0.0.1:2380 --initial-advertise-peer-urls http://10.0.0.1:2380 \
     --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
+  quorate serve --listen team-a=http://10.0.0.1:2479 --listen team-b=http://10.0.0.1:2579
   quorate serve --config-file /etc/quorate.yml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

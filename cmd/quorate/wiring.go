@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/node"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/server"
 )
 
@@ -32,6 +33,13 @@ type nodeDriver struct {
 // listeners are the open sockets for clients; those in http serve metrics and health only.
 type listeners struct {
 	client, http []net.Listener
+	keyspaces    []keyspaceListener
+}
+
+// keyspaceListener is a socket for the clients of one keyspace.
+type keyspaceListener struct {
+	net.Listener
+	keyspace string
 }
 
 // runningNode is what `serve` needs of a node. Each context bounds its call, not the node.
@@ -67,13 +75,21 @@ func startNode(stop context.Context, c *Config, l *listeners, log *slog.Logger) 
 		l.close()
 		return nil, err
 	}
-	view := newClientView(n)
+	view := clientView{n}
 	srv := server.New(view, serverConfig(c), clock, prometheus.NewRegistry(), log)
 	s := &servingNode{Node: n, server: srv}
 	for _, port := range l.client {
 		s.ports.Go(func() {
 			if err := srv.Serve(port); err != nil {
 				log.Error("client port failed", "address", port.Addr().String(), "error", err.Error())
+			}
+		})
+	}
+	for _, port := range l.keyspaces {
+		log.Info("a port of its own serves a keyspace", "keyspace", port.keyspace, "address", port.Addr().String())
+		s.ports.Go(func() {
+			if err := srv.ServeKeyspace(port.Listener, port.keyspace); err != nil {
+				log.Error("client port failed", "keyspace", port.keyspace, "address", port.Addr().String(), "error", err.Error())
 			}
 		})
 	}
@@ -107,7 +123,7 @@ func nodeConfig(c *Config, clock env.Clock, log *slog.Logger) node.Config {
 	return node.Config{
 		Name: c.Name, DataDir: c.DataDir, WALDir: c.WALDir,
 		InitialCluster: cluster, Token: c.Bootstrap.Token, JoinExisting: c.Bootstrap.Existing,
-		ListenPeer: addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs,
+		ListenPeer: addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs, AdvertiseKeyspaceURLs: c.advertiseKeyspaceURLs(),
 		Engine: c.Engine, Engines: engines(), WriteQuorum: c.WriteQuorum,
 		QuotaBytes: quota, Compaction: node.Compaction(c.Compaction),
 		Heartbeat: c.Heartbeat, Election: c.Election,
@@ -129,6 +145,8 @@ func serverConfig(c *Config) server.Config {
 		Keepalive:            keepalive(&c.Clients),
 		ConcurrentStreamsMax: c.Clients.StreamsMax,
 		ProgressInterval:     c.Clients.ProgressInterval,
+		KeyspaceDomain:       c.Clients.KeyspaceDomain,
+		Network:              env.TCP(),
 		Build:                server.BuildInfo{Version: readBuild().Version, Revision: readBuild().Commit},
 	}
 }
@@ -185,29 +203,40 @@ func (s *servingNode) Close(context.Context) error {
 }
 
 // clientView is a node as the server wants to see it.
-type clientView struct {
-	*node.Node
-	keyspaces map[string]server.Keyspace
-}
+type clientView struct{ *node.Node }
 
-func newClientView(n *node.Node) *clientView {
-	v := &clientView{Node: n, keyspaces: make(map[string]server.Keyspace)}
-	for _, name := range []string{node.DefaultKeyspace} {
-		if k, ok := n.Keyspace(name); ok {
-			v.keyspaces[name] = keyspaceView{k}
-		}
+// Keyspace implements server.Node. The system keyspace is no client's.
+func (v clientView) Keyspace(name string) (server.Keyspace, bool) {
+	k, ok := v.Node.Keyspace(name)
+	if !ok || name == node.SystemKeyspace {
+		return nil, false
 	}
-	return v
+	return keyspaceView{k}, true
 }
 
-// Keyspace implements server.Node.
-func (v *clientView) Keyspace(name string) (server.Keyspace, bool) {
-	k, ok := v.keyspaces[name]
-	return k, ok
+// Carriers implements server.Node.
+func (v clientView) Carriers(ctx context.Context, name string) ([]uint64, error) {
+	nodes, err := v.Node.Carriers(ctx, name)
+	members := make([]uint64, len(nodes))
+	for i, n := range nodes {
+		members[i] = uint64(n)
+	}
+	return members, err
+}
+
+// Catalog implements server.Node.
+func (v clientView) Catalog() server.Catalog { return catalogView(v) }
+
+// catalogView is a node's catalog as the server wants to see it.
+type catalogView struct{ *node.Node }
+
+// Keyspaces implements server.Catalog.
+func (v catalogView) Keyspaces(ctx context.Context, linearizable bool) ([]placement.Keyspace, error) {
+	return v.KeyspaceRecords(ctx, linearizable)
 }
 
 // Members implements server.Node.
-func (v *clientView) Members(ctx context.Context, linearizable bool) ([]server.Member, error) {
+func (v clientView) Members(ctx context.Context, linearizable bool) ([]server.Member, error) {
 	infos, err := v.Node.Members(ctx, linearizable)
 	if err != nil {
 		return nil, err
@@ -215,19 +244,22 @@ func (v *clientView) Members(ctx context.Context, linearizable bool) ([]server.M
 	members := make([]server.Member, len(infos))
 	for i, m := range infos {
 		members[i] = server.Member{
-			ID: uint64(m.ID), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.IsLearner,
+			ID: uint64(m.ID), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, KeyspaceURLs: m.KeyspaceURLs, IsLearner: m.IsLearner,
 		}
 	}
 	return members, nil
 }
 
 // Status implements server.Node.
-func (v *clientView) Status() server.NodeStatus {
+func (v clientView) Status() server.NodeStatus {
 	s := server.NodeStatus{DiskBytes: v.Node.DiskBytes()}
 	s.InUseBytes = s.DiskBytes
-	for _, k := range v.keyspaces {
-		status := k.Status()
-		size, quota := k.(keyspaceView).Size()
+	for _, k := range v.Node.Keyspaces() {
+		if k.Name() == node.SystemKeyspace {
+			continue
+		}
+		status := keyspaceView{k}.Status()
+		size, quota := k.Size()
 		status.SizeBytes, status.QuotaBytes = size, max(quota, 0)
 		s.Shards = append(s.Shards, status)
 	}
@@ -235,7 +267,7 @@ func (v *clientView) Status() server.NodeStatus {
 }
 
 // Stages implements server.Node.
-func (v *clientView) Stages() []server.StageTimes {
+func (v clientView) Stages() []server.StageTimes {
 	var times []server.StageTimes
 	for _, s := range v.Node.Stages() {
 		times = append(times, server.StageTimes(s))
@@ -253,6 +285,6 @@ func (k keyspaceView) Status() server.KeyspaceStatus {
 		Keyspace: k.Name(), Shard: uint64(k.Shard()),
 		Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
 		Engine: s.Engine, WriteQuorum: s.Decides, ElectionQuorum: s.Elects, Warning: s.Warning,
-		IsLearner: s.IsLearner, Starting: s.Starting, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: s.Pending,
+		IsLearner: s.IsLearner, Starting: s.Starting, Deleted: s.Deleted, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: int64(k.Pending()),
 	}
 }

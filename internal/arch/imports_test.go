@@ -36,6 +36,9 @@ var directions = map[string]rule{
 	"ring":                  {nil, "consistent hashing knows nodes and shards by their numbers only, so that it can be used without Quorate"},
 	"ring/internal/contest": {[]string{"ring"}, "it measures ring as anybody would use it"},
 
+	"api/quorate/v1": {nil, "generated messages are what clients of any language share, and know nothing of a server"},
+	"client":         {[]string{"api/quorate/v1"}, "a client is part of somebody else's program, and knows the cluster by its API only"},
+
 	"internal/env":    {nil, "the doors to the outside know nobody who walks through them"},
 	"internal/engine": {[]string{"internal/env"}, "the byte store knows no shard, revision or entry"},
 	"internal/mvcc":   {[]string{"internal/engine"}, "revisions know neither commands nor consensus"},
@@ -49,16 +52,18 @@ var directions = map[string]rule{
 		"a shard is where machine, log and store meet; files, sockets and goroutines are the node's"},
 	"internal/router": {[]string{"consensus", "internal/shard", "internal/store"},
 		"a router finds leaders; what it needs of a network it declares itself"},
-	"internal/node": {[]string{"consensus", "consensus/quorum", "internal/engine", "internal/env", "internal/mvcc", "internal/router",
-		"internal/shard", "internal/store", "internal/transport", "internal/wal"},
+	"internal/placement": {[]string{"ring"}, "the catalog is records and rules; how they are replicated and carried out is the node's"},
+	"internal/node": {[]string{"consensus", "consensus/quorum", "internal/engine", "internal/env", "internal/mvcc", "internal/placement", "internal/router",
+		"internal/shard", "internal/store", "internal/transport", "internal/wal", "ring"},
 		"one running node wires the stepped objects to clock, disk and network, but knows no client protocol"},
-	"internal/server": {[]string{"internal/env", "internal/mvcc", "internal/router", "internal/store"},
+	"internal/server": {[]string{"api/quorate/v1", "internal/env", "internal/mvcc", "internal/placement", "internal/router", "internal/store"},
 		"the face to clients declares what it needs of a node; it must not reach for consensus or the log"},
 	"internal/sim": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/engine", "internal/env", "internal/mvcc",
 		"internal/router", "internal/shard", "internal/store", "internal/transport", "internal/wal"},
 		"the simulator runs the production objects in place of node, and chooses engines as cmd does"},
 
-	"cmd/quorate": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/env", "internal/node", "internal/server", "internal/sim"},
+	"cmd/quorate": {[]string{"api/quorate/v1", "consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/env", "internal/node",
+		"internal/placement", "internal/server", "internal/sim"},
 		"the program wires; of what we serve it is the only place beside sim where engines are registered by name"},
 	"examples/counter": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft"},
 		"an example shows what a program of somebody else's can do, and that one sees no internal package"},
@@ -103,10 +108,12 @@ type exclusive struct {
 }
 
 var exclusives = []exclusive{
-	{"google.golang.org/protobuf", "", []string{"internal/server"},
+	{"google.golang.org/protobuf", "", []string{"api/quorate/v1", "internal/server"},
 		"protobuf stops at the server: below it there are only the store's own types"},
-	{"google.golang.org/grpc", "", []string{"internal/server"}, "gRPC is the server's face to clients; peers speak internal/transport"},
-	{"go.etcd.io/etcd", "", []string{"internal/server"}, "etcd's types are a wire format, not our domain"},
+	{"google.golang.org/grpc", "", []string{"api/quorate/v1", "client", "internal/server", "cmd/quorate"},
+		"gRPC is the server's face to clients, and the program has commands that are clients; peers speak internal/transport"},
+	{"go.etcd.io/etcd", "", []string{"client", "internal/server"},
+		"etcd's types are a wire format, not our domain; package client is a layer over etcd's client"},
 	{"go.etcd.io/raft", "", []string{"consensus/etcdraft"}, "everybody else sees an engine like any other, in the words of the contract"},
 	{"github.com/cockroachdb/pebble", "github.com/cockroachdb/pebble/v2/vfs", []string{"internal/engine"},
 		"everybody else sees ordered bytes, so that the simulator can hand in the memory engine"},

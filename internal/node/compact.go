@@ -24,7 +24,7 @@ func (n *Node) prune() {
 	ticker := time.NewTicker(housekeepingPeriod)
 	defer ticker.Stop()
 	for {
-		for _, k := range n.keyspaces {
+		for _, k := range n.unpruned.take() {
 			for more := true; more && n.ctx.Err() == nil; {
 				var err error
 				if more, err = k.prune(); err != nil {
@@ -45,9 +45,15 @@ func (n *Node) prune() {
 func (k *Keyspace) prune() (more bool, err error) {
 	k.installs.Lock()
 	defer k.installs.Unlock()
+	if k.closed {
+		return false, nil
+	}
 	compacted := k.store.DB().Head().Compacted
+	if compacted <= k.prunedTo {
+		return false, nil
+	}
 	more, err = k.store.DB().Prune(pruneStep)
-	if err == nil && !more && compacted > k.prunedTo {
+	if err == nil && !more {
 		k.prunedTo = compacted
 		k.n.pruned.Add(1)
 	}
@@ -57,7 +63,7 @@ func (k *Keyspace) prune() (more bool, err error) {
 // autoCompact is etcd's --auto-compaction for the default keyspace. Only its
 // leader proposes; everybody samples, so that a new leader knows the past.
 func (n *Node) autoCompact() {
-	c, k := n.cfg.Compaction, n.keyspaces[DefaultKeyspace]
+	c, k := n.cfg.Compaction, n.keyspaces.own(DefaultKeyspace)
 	period := compactRevisionPeriod
 	if c.Period > 0 {
 		period = max(c.Period/compactSamplesMax, compactSampleMin)

@@ -30,6 +30,8 @@ type Config struct {
 
 	ListenPeer          []string // host:port, each is opened
 	AdvertiseClientURLs []string
+	// AdvertiseKeyspaceURLs are where clients find ports that serve one keyspace, by keyspace.
+	AdvertiseKeyspaceURLs map[string][]string
 
 	// Engine is the consensus engine of shards founded from now on; empty takes what
 	// the data directory has recorded, or the first of Engines, which this program has.

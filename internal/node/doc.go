@@ -7,9 +7,10 @@
 //	            one the goroutine that brings an event does (loop.go)
 //	log         writes and syncs the write-ahead log, one batch after the other (log.go)
 //	log readers read entries back for slow peers (log.go)
-//	appliers    run apply jobs, one shard's in order (apply.go)
+//	appliers    run apply jobs, one shard's in order (log.go)
 //	transport   connections to the peers; they post to the mailbox (peers.go)
 //	snapshots   streams to peers, one goroutine each, bounded by the host (snapshot.go)
+//	carrier     follows the catalog, opens and closes replicas (carrier.go)
 //	housekeeper flushes, releases the log, watches the disk, registers this
 //	            member and raises the feature level (housekeeping.go)
 //
@@ -38,4 +39,7 @@
 //	    has state that includes it, its disk was lost, and it refuses to vote again.
 //	N4  A shard runs on the engine and began with the write quorum that were recorded when
 //	    it was founded; no message goes to or comes from a peer that recorded others.
+//	N5  Beside the shards of N4 a node carries exactly those whose record in the catalog
+//	    names it, on the engine that is recorded there, and erases those that are in no
+//	    record any more.
 package node

@@ -145,9 +145,9 @@ func (c *Config) engineNames() []string {
 	return names
 }
 
-// engineOf is the engine that a shard was founded with; Start has checked that it is there.
-func (n *Node) engineOf(id shard.ID) consensus.Engine {
-	return n.cfg.Engines[slices.Index(n.cfg.engineNames(), n.identity.Shards[id].Engine)]
+// engine is one of this program's, which has it.
+func (c *Config) engine(name string) consensus.Engine {
+	return c.Engines[slices.Index(c.engineNames(), name)]
 }
 
 // firstConfiguration is what a shard began with: one voter on each first member, in its
@@ -162,10 +162,10 @@ func (n *Node) firstConfiguration(id shard.ID) consensus.Configuration {
 	return c
 }
 
-// logFounding says what a shard runs on, and what its write quorum costs.
-func (n *Node) logFounding(s foundedShard, c *consensus.Configuration) {
+// logOpened says what a shard runs on, and what its write quorum costs.
+func (n *Node) logOpened(s *shardSpec, c *consensus.Configuration) {
 	decide, elect := quorum.Sizes(len(c.Voters), c.WriteQuorum)
-	n.cfg.Logger.Info("opened a shard", "shard", s.id, "keyspace", s.keyspace, "engine", n.identity.Shards[s.id].Engine,
+	n.cfg.Logger.Info("opened a shard", "shard", s.id, "keyspace", s.keyspace, "engine", s.record.Engine,
 		"voters", len(c.Voters), "write-quorum", decide, "election-quorum", elect)
 	if warning := QuorumWarning(c.WriteQuorum, len(c.Voters)); warning != "" {
 		n.cfg.Logger.Warn("keyspace "+s.keyspace+": "+warning, "shard", s.id)

@@ -117,7 +117,7 @@ func TestFoundingIsRecordedPerShard(t *testing.T) {
 				MessageBytes: 1 << 20, InflightMessages: 8, InflightBytes: 1 << 20, UncommittedBytes: 1 << 20, ReadRounds: 8,
 			}
 			machine.Log.Configuration = first
-			if _, err := n.engineOf(id).New(machine); err != nil {
+			if _, err := n.cfg.engine(n.identity.Shards[id].Engine).New(machine); err != nil {
 				t.Errorf("engine %s refuses what was recorded for shard %d: %v", r.Engine, id, err)
 			}
 		}
@@ -183,7 +183,7 @@ func TestFoundingIsLogged(t *testing.T) {
 		{2, "level=INFO msg=\"opened a shard\" shard=2 keyspace=default engine=paxos voters=5 write-quorum=2 election-quorum=4\n", true},
 	} {
 		var log strings.Builder
-		n := &Node{identity: identity{Shards: map[shard.ID]shardRecord{2: {Engine: "paxos"}}}}
+		n := &Node{}
 		n.cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{}
@@ -191,7 +191,7 @@ func TestFoundingIsLogged(t *testing.T) {
 			return a
 		}}))
 		configuration := consensus.Configuration{Membership: consensus.Membership{Voters: make([]consensus.ReplicaID, 5), WriteQuorum: c.write}}
-		n.logFounding(foundedShards[1], &configuration)
+		n.logOpened(&shardSpec{id: DefaultShard, keyspace: DefaultKeyspace, record: shardRecord{Engine: "paxos"}}, &configuration)
 		rest, found := strings.CutPrefix(log.String(), c.want)
 		warns := strings.HasPrefix(rest, "level=WARN") && strings.Contains(rest, QuorumWarning(c.write, 5))
 		if !found || warns != c.warns || !c.warns && rest != "" {

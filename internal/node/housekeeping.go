@@ -39,7 +39,7 @@ func (n *Node) housekeep() {
 		n.watchLevel()
 		n.watchDisk()
 		n.giveBack()
-		n.logged("set the quota", n.setQuota(n.ctx))
+		n.logged("set the quotas", n.setQuotas(n.ctx))
 		if now := n.cfg.Clock.Monotonic(); now-released >= releasePeriod {
 			released = now
 			n.logged("release the log", n.releaseLog())
@@ -58,17 +58,33 @@ func (n *Node) announce(ctx context.Context) error {
 	if err := n.register(ctx); err != nil {
 		return err
 	}
-	if err := n.keyspaces[DefaultKeyspace].Barrier(ctx); err != nil {
+	if err := n.keyspaces.own(DefaultKeyspace).Barrier(ctx); err != nil {
 		return err
 	}
 	close(n.ready)
 	return nil
 }
 
-// setQuota is the default keyspace's leader's duty: the quota is replicated, so
-// that every replica gives the same verdict.
-func (n *Node) setQuota(ctx context.Context) error {
-	k := n.keyspaces[DefaultKeyspace]
+// setQuotas sets the quota of each keyspace that this node leads.
+func (n *Node) setQuotas(ctx context.Context) error {
+	n.keyspaces.own(DefaultKeyspace).quota.Store(n.cfg.QuotaBytes)
+	var errs error
+	for _, k := range n.unquoted.take() {
+		want := k.quota.Load()
+		if want == 0 {
+			continue
+		}
+		if err := k.setQuota(ctx, want); err != nil {
+			errs = errors.Join(errs, err)
+			n.unquoted.add(k) // again, later
+		}
+	}
+	return errs
+}
+
+// setQuota is a keyspace's leader's duty: the quota is replicated, so that every replica
+// gives the same verdict.
+func (k *Keyspace) setQuota(ctx context.Context, want int64) error {
 	if !k.Status().Leads {
 		return nil
 	}
@@ -77,10 +93,10 @@ func (n *Node) setQuota(ctx context.Context) error {
 		return err
 	}
 	quota, err := view.Quota()
-	if err = errors.Join(err, view.Close()); err != nil || quota == n.cfg.QuotaBytes {
+	if err = errors.Join(err, view.Close()); err != nil || quota == want {
 		return err
 	}
-	request := store.SetQuotaRequest{Bytes: n.cfg.QuotaBytes}
+	request := store.SetQuotaRequest{Bytes: want}
 	_, err = k.Propose(ctx, store.KindSetQuota, request.AppendTo(nil))
 	return err
 }
@@ -111,11 +127,17 @@ func (n *Node) releaseLog() error {
 			return err
 		}
 	}
-	for _, k := range n.keyspaces {
+	flushes := n.engine.Stats().Flushes
+	for _, k := range n.keyspaces.all() {
+		applied := k.status.Load().AppliedIndex
+		if applied == k.toldApplied && flushes == k.toldFlushes {
+			continue // nothing was applied or flushed since
+		}
 		flushed, err := k.store.DurableApplied()
 		if err != nil {
 			return fmt.Errorf("shard %d: %w", k.shard, err)
 		}
+		k.toldApplied, k.toldFlushes = applied, flushes
 		n.mail.post(event{kind: eventCall, call: func() error {
 			n.host.Durably(k.shard, consensus.Index(flushed.Index))
 			return nil

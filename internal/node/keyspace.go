@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/consensus/quorum"
 	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/shard"
@@ -23,10 +24,18 @@ type Keyspace struct {
 	store   *store.Store
 	waiters *shard.Waiters
 	replica *shard.Replica // owned by the loop
+	fresh   bool           // nothing had been applied when it was opened
 	status  atomic.Pointer[KeyspaceStatus]
+	deleted atomic.Bool  // it serves nobody, until it is brought back or gone
+	quota   atomic.Int64 // what its leader is to set, in bytes; below zero: none
 	// installs keeps physical compaction and the install of a snapshot apart.
 	installs sync.Mutex
-	prunedTo int64 // the compaction that was physically done last; the pruner's own
+	prunedTo int64 // the compaction that was physically done last; with installs
+	// As of which applied index and flush the log was told what may be released; the
+	// housekeeper's own.
+	toldApplied uint64
+	toldFlushes int64
+	closed      bool // the replica is gone, and so is its state; with installs
 }
 
 // KeyspaceStatus describes a keyspace's replica on this node.
@@ -42,9 +51,9 @@ type KeyspaceStatus struct {
 	Elects        int    // voters that must agree to a leader
 	Warning       string // what an operator must know of that; usually empty
 	Starting      bool   // the node is not Ready yet
+	Deleted       bool   // it serves nobody, until it is brought back or gone
 	InDoubt       bool   // its log has lost something, and is being repaired
 	LeaderChanges uint64 // leaders seen since the start
-	Pending       int64  // commands of this node that wait for their result
 }
 
 // Name is the keyspace's name.
@@ -153,9 +162,13 @@ func (k *Keyspace) Size() (bytes, quota int64) {
 	return view.LogicalBytes(), quota
 }
 
-// Status is the replica's state after the loop's last turn.
+// Pending is the number of commands of this node that wait for their result.
+func (k *Keyspace) Pending() int { return k.waiters.Len() }
+
+// Status is the replica's state after the loop's last turn that had to do with it.
 func (k *Keyspace) Status() KeyspaceStatus {
 	s := *k.status.Load()
+	s.Deleted = k.deleted.Load()
 	select {
 	case <-k.n.ready:
 	default:
@@ -164,73 +177,114 @@ func (k *Keyspace) Status() KeyspaceStatus {
 	return s
 }
 
-// keyspaceOf is the keyspace that a shard holds; nil: none here.
-func (n *Node) keyspaceOf(id shard.ID) *Keyspace {
-	for _, k := range n.keyspaces {
-		if k.shard == id {
-			return k
-		}
-	}
-	return nil
-}
-
-// publish stores every keyspace's status for readers outside the loop. It returns how
-// many requests are in progress: those of this node, and entries to be applied.
+// publish stores the status of the keyspaces that the turn has looked at, for readers outside
+// the loop. It returns how many requests are in progress: those of this node, and entries of
+// these keyspaces that are to be applied.
 func (n *Node) publish() (requests int) {
-	for _, k := range n.keyspaces {
-		r, old := k.replica, k.status.Load()
-		pending := k.waiters.Len()
-		requests += pending + r.Unapplied()
-		state := r.State()
-		next := KeyspaceStatus{
-			Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
-			CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
-			IsLearner: old.IsLearner, Engine: old.Engine, Decides: old.Decides, Elects: old.Elects, Warning: old.Warning, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, Pending: int64(pending),
+	requests = int(n.waiting.Load())
+	for _, r := range n.host.Drained() {
+		if k, ok := n.keyspaces.of(r.ID()); ok {
+			n.publishOne(k)
+			requests += r.Unapplied()
 		}
-		if next == *old {
-			continue
-		}
-		if old.InDoubt && !next.InDoubt {
-			n.cfg.Logger.Warn("the log is repaired: this replica votes again", "shard", k.shard)
-		}
-		if next.Leader != old.Leader || next.Term != old.Term {
-			s := r.Status()
-			next.IsLearner = slices.Contains(s.Configuration.Learners, s.ID)
-			next.Decides, next.Elects = quorum.Sizes(len(s.Configuration.Voters), s.Configuration.WriteQuorum)
-			next.Warning = QuorumWarning(next.Decides, len(s.Configuration.Voters))
-			if next.Leader != 0 {
-				next.LeaderChanges++
-			}
-		}
-		k.status.Store(&next)
 	}
 	return requests
 }
 
-// openShard restores a shard's replica from engine and log.
-func (n *Node) openShard(founded foundedShard) error {
-	id, name := founded.id, founded.keyspace
+func (n *Node) publishOne(k *Keyspace) {
+	r, old := k.replica, k.status.Load()
+	state := r.State()
+	next := KeyspaceStatus{
+		Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
+		CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
+		IsLearner: old.IsLearner, Engine: old.Engine, Decides: old.Decides, Elects: old.Elects, Warning: old.Warning, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges,
+	}
+	if next == *old {
+		return
+	}
+	if old.InDoubt && !next.InDoubt {
+		n.cfg.Logger.Warn("the log is repaired: this replica votes again", "shard", k.shard)
+	}
+	if next.Leader != old.Leader || next.Term != old.Term {
+		s := r.Status()
+		next.IsLearner = slices.Contains(s.Configuration.Learners, s.ID)
+		next.Decides, next.Elects = quorum.Sizes(len(s.Configuration.Voters), s.Configuration.WriteQuorum)
+		next.Warning = QuorumWarning(next.Decides, len(s.Configuration.Voters))
+		if next.Leader != 0 {
+			next.LeaderChanges++
+		}
+	}
+	k.status.Store(&next)
+	n.unpruned.add(k)
+	if next.Leader != old.Leader || next.Term != old.Term {
+		n.unquoted.add(k)
+	}
+}
+
+// shardSpec is what a node must know of a shard to carry a replica of it.
+type shardSpec struct {
+	id       shard.ID
+	keyspace string
+	record   shardRecord
+	first    consensus.Configuration // what the shard began with
+}
+
+// openShard restores a shard's replica from engine and log. The rest of a node that runs goes
+// on meanwhile.
+func (n *Node) openShard(spec *shardSpec) (*Keyspace, error) {
+	id := spec.id
 	s, err := store.Open(n.engine, id, store.Options{MVCC: mvcc.Options{Cache: n.cache}})
 	if err != nil {
-		return fmt.Errorf("open shard %d: %w", id, err)
+		return nil, fmt.Errorf("open shard %d: %w", id, err)
 	}
-	machine, err := n.restore(id, s)
+	machine, err := n.restore(spec, s)
 	if err != nil {
-		return fmt.Errorf("restore shard %d: %w", id, err)
+		return nil, fmt.Errorf("restore shard %d: %w", id, err)
 	}
-	waiters := shard.NewWaiters()
-	replica, err := n.host.Add(id, shard.ReplicaConfig{Engine: n.engineOf(id), Machine: machine, Store: s, Waiters: waiters})
+	k := &Keyspace{n: n, name: spec.keyspace, shard: id, store: s, waiters: shard.NewWaiters(func(change int) { n.waiting.Add(int64(change)) }), fresh: machine.Applied == 0}
+	add := func() error {
+		k.replica, err = n.host.Add(id, shard.ReplicaConfig{Engine: n.cfg.engine(spec.record.Engine), Machine: machine, Store: s, Waiters: k.waiters})
+		if err != nil {
+			return err
+		}
+		n.router.AddShard(id, k.waiters, machine.Applied)
+		configuration := &machine.Log.Configuration
+		status := KeyspaceStatus{InDoubt: k.replica.InDoubt(), Engine: spec.record.Engine}
+		status.Decides, status.Elects = quorum.Sizes(len(configuration.Voters), configuration.WriteQuorum)
+		status.Warning = QuorumWarning(status.Decides, len(configuration.Voters))
+		k.status.Store(&status)
+		n.keyspaces.add(k)
+		n.unpruned.add(k)
+		n.logOpened(spec, configuration)
+		return nil
+	}
+	return k, n.ownTurn(add)
+}
+
+// openFounded opens a shard that every node begins with.
+func (n *Node) openFounded(s foundedShard) error {
+	_, err := n.openShard(&shardSpec{
+		id: s.id, keyspace: s.keyspace, record: n.identity.Shards[s.id], first: n.firstConfiguration(s.id),
+	})
+	return err
+}
+
+// closeShard takes a shard's replica off this node and erases its state. It returns
+// shard.ErrReplicaBusy, wrapped, while that cannot be.
+func (n *Node) closeShard(k *Keyspace) error {
+	err := n.onLoop(func() error {
+		if err := n.host.Remove(k.shard); err != nil {
+			return err
+		}
+		n.router.RemoveShard(k.shard)
+		n.keyspaces.remove(k)
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	n.router.AddShard(id, waiters, machine.Applied)
-	k := &Keyspace{n: n, name: name, shard: id, store: s, waiters: waiters, replica: replica}
-	configuration := &machine.Log.Configuration
-	status := KeyspaceStatus{InDoubt: replica.InDoubt(), Engine: n.identity.Shards[id].Engine}
-	status.Decides, status.Elects = quorum.Sizes(len(configuration.Voters), configuration.WriteQuorum)
-	status.Warning = QuorumWarning(status.Decides, len(configuration.Voters))
-	k.status.Store(&status)
-	n.keyspaces[name] = k
-	n.logFounding(founded, configuration)
-	return nil
+	k.installs.Lock()
+	defer k.installs.Unlock()
+	k.closed = true
+	return store.Erase(n.engine, k.shard)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/consensus"
@@ -26,7 +27,8 @@ type logWriter struct {
 		pending []logAppend
 		closed  bool
 	}
-	syncs Latency // of every sync, for metrics
+	running atomic.Bool
+	syncs   Latency // of every sync, for metrics
 
 	unwatched int // bytes written since the disk was last watched; run's own
 }
@@ -35,8 +37,9 @@ type logWriter struct {
 const watchDiskBytes = 2 << 20
 
 type logAppend struct {
-	ticket shard.Ticket
+	ticket shard.Ticket // zero: nobody but done waits
 	batch  *wal.Batch
+	done   chan<- struct{} // nil: nobody
 }
 
 // logFullRetry is the pause between attempts to write to a full disk.
@@ -75,6 +78,7 @@ func (w *logWriter) Holds(g consensus.GroupID, i consensus.Index, epoch consensu
 
 // run writes until close.
 func (w *logWriter) run() {
+	w.running.Store(true)
 	var taken []logAppend
 	for {
 		w.mu.Lock()
@@ -93,7 +97,33 @@ func (w *logWriter) run() {
 			}
 			return
 		}
-		w.n.mail.post(event{kind: eventDurable, ticket: taken[len(taken)-1].ticket})
+		durable := shard.Ticket(0)
+		for i := range taken {
+			durable = max(durable, taken[i].ticket)
+			if taken[i].done != nil {
+				close(taken[i].done)
+			}
+		}
+		w.n.mail.post(event{kind: eventDurable, ticket: durable})
+	}
+}
+
+// mend writes what a replica's log must hold before the replica starts, and returns when
+// that is durable. Any goroutine may call it.
+func (w *logWriter) mend(b *wal.Batch) error {
+	if !w.running.Load() {
+		return errors.Join(w.log.Write(b), w.log.Sync())
+	}
+	done := make(chan struct{})
+	w.mu.Lock()
+	w.mu.pending = append(w.mu.pending, logAppend{batch: b, done: done})
+	w.mu.Unlock()
+	w.mu.more.Signal()
+	select {
+	case <-done:
+		return nil
+	case <-w.n.stopLoop:
+		return errStopping
 	}
 }
 

@@ -193,6 +193,17 @@ func (n *Node) endLoop() {
 	n.router.Stop()
 }
 
+// ownTurn runs f with the turn, before the loop runs or while it does.
+func (n *Node) ownTurn(f func() error) error {
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	if n.turn.ended {
+		return router.ErrStopped
+	}
+	defer crashOnPanic()
+	return f()
+}
+
 // onLoop runs f on the loop and waits for it.
 func (n *Node) onLoop(f func() error) error {
 	done := make(chan error, 1)

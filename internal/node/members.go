@@ -21,22 +21,24 @@ const (
 
 // MemberInfo is what a member publishes about itself in the system keyspace.
 type MemberInfo struct {
-	ID          shard.NodeID `json:"id"`
-	Name        string       `json:"name"`
-	PeerURLs    []string     `json:"peerURLs"`
-	ClientURLs  []string     `json:"clientURLs"`
-	Incarnation uint16       `json:"incarnation"`
-	Disk        uint64       `json:"disk"`
-	MinLevel    uint32       `json:"minLevel"`
-	MaxLevel    uint32       `json:"maxLevel"`
-	IsLearner   bool         `json:"-"`
+	ID         shard.NodeID `json:"id"`
+	Name       string       `json:"name"`
+	PeerURLs   []string     `json:"peerURLs"`
+	ClientURLs []string     `json:"clientURLs"`
+	// KeyspaceURLs are ports that serve one keyspace, by keyspace.
+	KeyspaceURLs map[string][]string `json:"keyspaceURLs,omitempty"`
+	Incarnation  uint16              `json:"incarnation"`
+	Disk         uint64              `json:"disk"`
+	MinLevel     uint32              `json:"minLevel"`
+	MaxLevel     uint32              `json:"maxLevel"`
+	IsLearner    bool                `json:"-"`
 }
 
 // Members lists the cluster's members by id: the first ones, with what each has
 // published. With linearizable set the list is confirmed by the system shard's
 // leader first; else it is this node's own.
 func (n *Node) Members(ctx context.Context, linearizable bool) ([]MemberInfo, error) {
-	system := n.keyspaces[SystemKeyspace]
+	system := n.keyspaces.own(SystemKeyspace)
 	if linearizable {
 		if err := system.Barrier(ctx); err != nil {
 			return nil, err
@@ -83,7 +85,7 @@ func (n *Node) publishedMembers() ([]MemberInfo, error) {
 
 // systemRange reads every system key with a prefix from this node's own state.
 func (n *Node) systemRange(prefix string) ([]store.KeyValue, error) {
-	view, err := n.keyspaces[SystemKeyspace].View()
+	view, err := n.keyspaces.own(SystemKeyspace).View()
 	if err != nil {
 		return nil, fmt.Errorf("read system keyspace: %w", err)
 	}
@@ -98,12 +100,12 @@ func (n *Node) systemRange(prefix string) ([]store.KeyValue, error) {
 
 // register publishes this member, unless what is published is still true.
 func (n *Node) register(ctx context.Context) error {
-	system := n.keyspaces[SystemKeyspace]
+	system := n.keyspaces.own(SystemKeyspace)
 	if err := system.Barrier(ctx); err != nil {
 		return err
 	}
 	self := MemberInfo{
-		ID: n.identity.Node, Name: n.cfg.Name, PeerURLs: n.cfg.self().PeerURLs, ClientURLs: n.cfg.AdvertiseClientURLs,
+		ID: n.identity.Node, Name: n.cfg.Name, PeerURLs: n.cfg.self().PeerURLs, ClientURLs: n.cfg.AdvertiseClientURLs, KeyspaceURLs: n.cfg.AdvertiseKeyspaceURLs,
 		Incarnation: n.identity.Incarnation, Disk: n.identity.Disk, MinLevel: n.cfg.MinLevel, MaxLevel: n.cfg.MaxLevel,
 	}
 	value, err := json.Marshal(self)
@@ -124,7 +126,7 @@ func (n *Node) register(ctx context.Context) error {
 func (n *Node) systemPut(ctx context.Context, key string, value []byte) error {
 	put := store.PutRequest{Key: []byte(key), Value: value}
 	body := put.AppendTo(nil)
-	res, err := n.keyspaces[SystemKeyspace].Propose(ctx, store.KindPut, body)
+	res, err := n.keyspaces.own(SystemKeyspace).Propose(ctx, store.KindPut, body)
 	if err != nil {
 		return fmt.Errorf("write %s to the system keyspace: %w", key, err)
 	}
@@ -151,7 +153,7 @@ func (n *Node) readLevel() (uint32, error) {
 // raiseLevel is the system leader's duty: the feature level rises to what every
 // member has announced, and never falls.
 func (n *Node) raiseLevel(ctx context.Context) error {
-	if !n.keyspaces[SystemKeyspace].Status().Leads {
+	if !n.keyspaces.own(SystemKeyspace).Status().Leads {
 		return nil
 	}
 	published, err := n.publishedMembers()

@@ -53,7 +53,10 @@ type Node struct {
 	packet   transport.Packet
 	refusals refusalLog
 
-	keyspaces map[string]*Keyspace
+	keyspaces keyspaceTable
+	unquoted  keyspaceSet // those whose quota may have to be set
+	unpruned  keyspaceSet // those in which something may have been compacted
+	catalog   *carrier
 	mail      *mailbox
 	stopLoop  chan struct{}
 	loopDone  chan struct{}
@@ -64,6 +67,7 @@ type Node struct {
 	stopOnce  sync.Once
 	hasten    sync.Once // after the first peer was met
 	diskFull  atomic.Bool
+	waiting   atomic.Int64                 // this node's requests to all shards
 	pruned    atomic.Uint64                // physical compactions done
 	received  atomic.Uint64                // snapshots, to name their files
 	reclaimed uint64                       // of those, followed by Engine.Compact; the housekeeper's own
@@ -83,8 +87,8 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		cfg:      cfg,
 		stopLoop: make(chan struct{}), loopDone: make(chan struct{}),
 		ready: make(chan struct{}), failed: make(chan error, 1), disagreed: make(chan error, 1),
-		keyspaces: make(map[string]*Keyspace),
 	}
+	n.catalog = newCarrier(n)
 	n.mail = newMailbox(n.tryTurn)
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.start(ctx); err != nil {
@@ -168,7 +172,7 @@ func (n *Node) openState() error {
 	}, ports)
 	n.router.SetHost(n.host)
 	for _, s := range foundedShards {
-		if err := n.openShard(s); err != nil {
+		if err := n.openFounded(s); err != nil {
 			return err
 		}
 	}
@@ -211,6 +215,7 @@ func (n *Node) run() {
 	go n.loop()
 	n.transport.SetPeers(n.peerList())
 	n.start1(n.housekeep)
+	n.start1(n.catalog.run)
 	n.start1(n.prune)
 	if n.cfg.Compaction != (Compaction{}) {
 		n.start1(n.autoCompact)
@@ -261,7 +266,7 @@ func (n *Node) Close() error {
 // TransferLeadership makes a member lead a keyspace that this node leads. It
 // returns when the transfer has begun.
 func (n *Node) TransferLeadership(_ context.Context, keyspace string, to uint64) error {
-	k, ok := n.keyspaces[keyspace]
+	k, ok := n.keyspaces.named(keyspace)
 	if !ok {
 		return router.ErrUnknownKeyspace
 	}
@@ -335,11 +340,14 @@ func (n *Node) abandon() {
 	}
 }
 
-// Keyspace returns a keyspace by name.
+// Keyspace returns a keyspace by name, if this node carries it and it was not deleted.
 func (n *Node) Keyspace(name string) (*Keyspace, bool) {
-	k, ok := n.keyspaces[name]
-	return k, ok
+	k, ok := n.keyspaces.named(name)
+	return k, ok && !k.deleted.Load()
 }
+
+// Keyspaces returns all that this node carries, by shard.
+func (n *Node) Keyspaces() []*Keyspace { return n.keyspaces.all() }
 
 // ClusterID is the cluster's id, as etcd's API shows it.
 func (n *Node) ClusterID() uint64 { return n.identity.Cluster }

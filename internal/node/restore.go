@@ -10,12 +10,13 @@ import (
 )
 
 // restore puts together what the engine and the log know of a shard.
-func (n *Node) restore(id shard.ID, s *store.Store) (consensus.Config, error) {
+func (n *Node) restore(spec *shardSpec, s *store.Store) (consensus.Config, error) {
+	id := spec.id
 	state, err := n.log.log.State(shard.Group(id))
 	if err != nil {
 		return consensus.Config{}, err
 	}
-	c, mend, err := shard.Restore(id, n.engineOf(id), s.Applied(), state, n.firstConfiguration(id))
+	c, mend, err := shard.Restore(id, n.cfg.engine(spec.record.Engine), s.Applied(), state, spec.first)
 	if err != nil {
 		return consensus.Config{}, fmt.Errorf("%s: %w", n.cfg.DataDir, err)
 	}
@@ -24,10 +25,7 @@ func (n *Node) restore(id shard.ID, s *store.Store) (consensus.Config, error) {
 			"shard", id, "faulty", fmt.Sprint(state.Faulty), "hard-state-in-doubt", state.Suspect, "dir", n.dir.wal)
 	}
 	if mend != nil {
-		if err := n.log.log.Write(mend); err != nil {
-			return consensus.Config{}, err
-		}
-		if err := n.log.log.Sync(); err != nil {
+		if err := n.log.mend(mend); err != nil {
 			return consensus.Config{}, err
 		}
 	}

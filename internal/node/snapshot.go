@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -51,11 +50,11 @@ func (h peerHandler) Snapshot(from transport.NodeID, header transport.SnapshotHe
 	m := header.Message
 	// A name of its own: the sender may stream again while this one still waits.
 	name := n.dir.fs.PathJoin(n.dir.join("snap"), fmt.Sprintf("shard-%d-from-%v-%d.tmp", m.Group, from, n.received.Add(1)))
-	k := n.keyspaceOf(shard.ID(m.Group))
-	if k == nil {
+	k, ok := n.keyspaces.of(shard.ID(m.Group))
+	if !ok {
 		return fmt.Errorf("snapshot of shard %d: %w", m.Group, shard.ErrUnknownShard)
 	}
-	staged := &stagedFile{fs: n.cfg.FS, name: name, installs: &k.installs}
+	staged := &stagedFile{fs: n.cfg.FS, name: name, keyspace: k}
 	if err := staged.fill(r); err != nil {
 		staged.Discard()
 		return fmt.Errorf("receive snapshot of shard %d: %w", m.Group, err)
@@ -81,7 +80,7 @@ func (h peerHandler) Snapshot(from transport.NodeID, header transport.SnapshotHe
 type stagedFile struct {
 	fs       env.FS
 	name     string
-	installs *sync.Mutex // of the keyspace: no physical compaction meanwhile
+	keyspace *Keyspace
 }
 
 func (s *stagedFile) fill(r io.Reader) error {
@@ -103,8 +102,11 @@ func (s *stagedFile) Install(into *store.Store) error {
 		return err
 	}
 	defer f.Close()
-	s.installs.Lock()
-	defer s.installs.Unlock()
+	k := s.keyspace
+	k.installs.Lock() // no physical compaction meanwhile
+	defer k.installs.Unlock()
+	k.prunedTo = 0 // the state may have what was removed here
+	k.n.unpruned.add(k)
 	return shard.ReadState(f, into)
 }
 

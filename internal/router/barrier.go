@@ -55,6 +55,7 @@ func (r *Router) Barrier(id shard.ID, done func(error)) {
 		y := x.reads.rounds[len(x.reads.rounds)-1]
 		y.readers = append(y.readers, reader{deadline: r.now + r.cfg.Limits.Timeout, done: done})
 	default:
+		r.list(x)
 		x.reads.waiting = append(x.reads.waiting, reader{deadline: r.now + r.cfg.Limits.Timeout, done: done})
 	}
 }
@@ -108,6 +109,11 @@ func (b *barriers) giveUp(i int) {
 	b.rounds = append(b.rounds[:i], b.rounds[i+1:]...)
 	b.waiting = append(y.readers, b.waiting...)
 	b.foreign = append(y.foreign, b.foreign...)
+}
+
+// empty reports whether nobody waits.
+func (b *barriers) empty() bool {
+	return len(b.waiting)+len(b.foreign)+len(b.rounds)+len(b.ready) == 0
 }
 
 // find returns the position of a round that is under way, or -1.
@@ -198,5 +204,6 @@ func (r *Router) serveRead(from shard.NodeID, x *route, p *packet) {
 		r.counters.Refused++
 		return // asked again at RoundTimeout
 	}
+	r.list(x)
 	x.reads.foreign = append(x.reads.foreign, foreignRound{from: from, id: p.ID})
 }

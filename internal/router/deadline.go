@@ -49,11 +49,13 @@ func (q *deadlineQueue) due(now time.Duration) (deadline, bool) {
 // expire ends what has waited too long.
 func (r *Router) expire() {
 	for d, ok := r.deadlines.due(r.now); ok; d, ok = r.deadlines.due(r.now) {
-		if x := r.routes[d.shard]; r.end(d, r.timeoutError(x)) {
+		if x, ok := r.routes[d.shard]; ok && r.end(d, r.timeoutError(x)) {
 			r.counters.TimedOut++
+		} else if !ok && d.kind == deadlineCall {
+			r.end(d, ErrUnknownKeyspace)
 		}
 	}
-	for _, x := range r.order {
+	for _, x := range r.busy {
 		r.counters.TimedOut += uint64(x.reads.expire(r.now, r.timeoutError(x)))
 	}
 }
@@ -62,7 +64,8 @@ func (r *Router) end(d deadline, err error) bool {
 	if d.kind == deadlineCall {
 		return r.calls.end(d.id, 0, 0, err)
 	}
-	return r.routes[d.shard].waiters.End(d.id, nil, err)
+	x, ok := r.routes[d.shard]
+	return ok && x.waiters.End(d.id, nil, err) // of a shard that was removed nobody waits
 }
 
 // timeoutError says why a request may have waited so long.

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -45,12 +46,22 @@ func (t *callTable) end(id uint64, ttl, remaining int64, err error) bool {
 	return ok
 }
 
-// repeat lets a shard's calls be asked again.
-func (t *callTable) repeat(id shard.ID) {
+// of returns a shard's calls in order.
+func (t *callTable) of(id shard.ID) []*call {
+	var list []*call
 	for _, c := range t.byID {
 		if c.shard == id {
-			c.asked = false
+			list = append(list, c)
 		}
+	}
+	slices.SortFunc(list, func(a, b *call) int { return cmp.Compare(a.id, b.id) })
+	return list
+}
+
+// repeat lets a shard's calls be asked again.
+func (t *callTable) repeat(id shard.ID) {
+	for _, c := range t.of(id) {
+		c.asked = false
 	}
 }
 
@@ -161,7 +172,7 @@ func (r *Router) retryCalls() {
 			due = append(due, c)
 		}
 	}
-	slices.SortFunc(due, func(a, b *call) int { return int(a.id) - int(b.id) })
+	slices.SortFunc(due, func(a, b *call) int { return cmp.Compare(a.id, b.id) })
 	for _, c := range due {
 		r.ask(c)
 	}

@@ -73,7 +73,7 @@ func (r *Router) Dropped(id shard.ID, proposals []consensus.ProposalID) {
 			}
 		default:
 			if x.waiters.TakeBack(number, x.state.Epoch) {
-				x.parked = append(x.parked, number)
+				r.park(x, number)
 			}
 		}
 	}
@@ -86,8 +86,9 @@ func (r *Router) RoleChanged(id shard.ID, s shard.LeaderState) {
 		return
 	}
 	x.state, x.changed, x.retry = s, r.now, true
+	r.list(x)
 	if mutant.On(mutant.RouterRetryUnknown) {
-		x.parked = append(x.parked, x.waiters.Overtaken(s.Epoch)...)
+		r.park(x, x.waiters.Overtaken(s.Epoch)...)
 	}
 	for i := len(x.reads.rounds) - 1; i >= 0; i-- {
 		if x.reads.rounds[i].forwarded {
@@ -106,7 +107,7 @@ func (r *Router) Advanced(id shard.ID, index consensus.Index, epoch consensus.Ep
 	x.applied = index
 	if epoch > x.overtakenBy {
 		x.overtakenBy = epoch
-		x.parked = append(x.parked, x.waiters.Overtaken(epoch)...)
+		r.park(x, x.waiters.Overtaken(epoch)...)
 		x.retry = true
 	}
 	x.reads.advance(index)
@@ -120,7 +121,7 @@ func (r *Router) Installed(id shard.ID, index consensus.Index) {
 	}
 	x.applied = index
 	if mutant.On(mutant.RouterRetryAfterSnapshot) {
-		x.parked = append(x.parked, x.waiters.Overtaken(^consensus.Epoch(0))...)
+		r.park(x, x.waiters.Overtaken(^consensus.Epoch(0))...)
 	}
 	for _, seq := range x.waiters.Handed(^consensus.Epoch(0)) {
 		x.waiters.End(seq, nil, ErrUnknownOutcome)
@@ -192,5 +193,5 @@ func (r *Router) refused(x *route, p *packet) {
 		x.waiters.End(p.ID, nil, ErrTooManyRequests)
 		return
 	}
-	x.parked = append(x.parked, p.ID)
+	r.park(x, p.ID)
 }

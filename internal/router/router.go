@@ -63,7 +63,7 @@ type Router struct {
 	now       time.Duration
 	wall      int64 // nanoseconds since the epoch
 	routes    map[shard.ID]*route
-	order     []*route // by shard id
+	busy      []*route // those with something that waits, in the order in which it came
 	nodes     []shard.NodeID
 	nodeIndex map[shard.NodeID]int
 	nextSeq   uint64
@@ -90,6 +90,7 @@ type route struct {
 	applied     consensus.Index
 	parked      []uint64 // requests that found no leader, in order
 	retry       bool     // parked requests may have found one
+	listed      bool     // in Router.busy
 	overtakenBy consensus.Epoch
 	reads       barriers
 }
@@ -112,10 +113,49 @@ func (r *Router) SetHost(h *shard.Host) { r.host = h }
 // AddShard makes a shard of this node known, with the table in which its
 // replica's applied results are looked up.
 func (r *Router) AddShard(id shard.ID, waiters *shard.Waiters, applied consensus.Index) {
-	x := &route{id: id, waiters: waiters, applied: applied}
-	r.routes[id] = x
-	at, _ := slices.BinarySearchFunc(r.order, id, func(x *route, id shard.ID) int { return int(x.id) - int(id) })
-	r.order = slices.Insert(r.order, at, x)
+	r.routes[id] = &route{id: id, waiters: waiters, applied: applied}
+}
+
+// list sees to it that a shard for which something waits is looked at.
+func (r *Router) list(x *route) {
+	if !x.listed {
+		x.listed = true
+		r.busy = append(r.busy, x)
+	}
+}
+
+// idle reports whether nothing waits for a shard but its own entries.
+func (x *route) idle() bool { return !x.retry && len(x.parked) == 0 && x.reads.empty() }
+
+// unlist forgets the shards for which nothing waits any more.
+func (r *Router) unlist() {
+	r.busy = slices.DeleteFunc(r.busy, func(x *route) bool {
+		x.listed = !x.idle()
+		return !x.listed
+	})
+}
+
+// park keeps a request until its shard has a leader, or another one.
+func (r *Router) park(x *route, seqs ...uint64) {
+	x.parked = append(x.parked, seqs...)
+	r.list(x)
+}
+
+// RemoveShard forgets a shard and answers everything that waits for it.
+func (r *Router) RemoveShard(id shard.ID) {
+	x, ok := r.routes[id]
+	if !ok {
+		return
+	}
+	delete(r.routes, id)
+	r.busy = slices.DeleteFunc(r.busy, func(o *route) bool { return o == x })
+	for _, seq := range x.waiters.All() {
+		x.waiters.End(seq, nil, ErrUnknownKeyspace)
+	}
+	x.reads.fail(ErrUnknownKeyspace)
+	for _, c := range r.calls.of(id) {
+		r.calls.end(c.id, 0, 0, ErrUnknownKeyspace)
+	}
 }
 
 // Counters returns the router's counters.
@@ -178,7 +218,7 @@ const envelopeOverhead = 64
 // offer hands a request to the leader, or parks it until there is one.
 func (r *Router) offer(x *route, seq uint64) {
 	if x.state.Leader == 0 {
-		x.parked = append(x.parked, seq)
+		r.park(x, seq)
 		return
 	}
 	kind, body, ok := x.waiters.Hand(seq, x.state.Epoch)
@@ -208,7 +248,7 @@ func (r *Router) offer(x *route, seq uint64) {
 		}
 	}
 	x.waiters.TakeBack(seq, x.state.Epoch)
-	x.parked = append(x.parked, seq)
+	r.park(x, seq)
 }
 
 func (r *Router) forward(to shard.NodeID, p *packet) bool {
@@ -223,7 +263,7 @@ func (r *Router) Tick() {
 	if r.ticks%r.cfg.Limits.RetryEachTicks != 0 {
 		return
 	}
-	for _, x := range r.order {
+	for _, x := range r.busy {
 		x.reads.pause = false
 		x.retry = x.retry || len(x.parked) > 0
 		r.repeatRounds(x)
@@ -235,13 +275,15 @@ func (r *Router) Tick() {
 // before Host.Process and again while it reports work.
 func (r *Router) Flush() bool {
 	worked := false
-	for _, x := range r.order {
+	for i := 0; i < len(r.busy); i++ { // answers may bring further ones
+		x := r.busy[i]
 		if x.retry {
 			x.retry = false
 			worked = r.offerParked(x) || worked
 		}
 		worked = r.askRounds(x) || worked
 	}
+	r.unlist()
 	return worked
 }
 
@@ -262,7 +304,7 @@ func (r *Router) Stop() {
 	for _, d := range r.deadlines.all() {
 		r.end(d, ErrStopped)
 	}
-	for _, x := range r.order {
+	for _, x := range r.busy {
 		x.reads.fail(ErrStopped)
 	}
 }

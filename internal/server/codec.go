@@ -13,6 +13,26 @@ import (
 // so that a client in the same binary keeps its own.
 type codec struct{ metrics *metrics }
 
+// rawMessage is a message that is passed on as it came. Its bytes are not written.
+type rawMessage struct{ data []byte }
+
+func (f *rawMessage) slice() mem.BufferSlice { return mem.BufferSlice{mem.SliceBuffer(f.data)} }
+
+// rawMessageCodec is for calls of other nodes, whose messages are raw on both sides.
+type rawMessageCodec struct{}
+
+// Name implements encoding.CodecV2.
+func (rawMessageCodec) Name() string { return protocodec.Name }
+
+// Marshal implements encoding.CodecV2.
+func (rawMessageCodec) Marshal(v any) (mem.BufferSlice, error) { return v.(*rawMessage).slice(), nil }
+
+// Unmarshal implements encoding.CodecV2.
+func (rawMessageCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	v.(*rawMessage).data = data.Materialize()
+	return nil
+}
+
 var fallback = encoding.GetCodecV2(protocodec.Name)
 
 // Name implements encoding.CodecV2.
@@ -22,6 +42,10 @@ func (*codec) Name() string { return protocodec.Name }
 func (c *codec) Marshal(v any) (mem.BufferSlice, error) {
 	r, ok := v.(reply)
 	if !ok {
+		if f, ok := v.(*rawMessage); ok {
+			c.metrics.sentBytes.Add(uint64(len(f.data)))
+			return f.slice(), nil
+		}
 		data, err := fallback.Marshal(v)
 		c.metrics.sentBytes.Add(uint64(data.Len()))
 		return data, err
@@ -52,6 +76,10 @@ func (c *codec) Unmarshal(data mem.BufferSlice, v any) error {
 	c.metrics.receivedBytes.Add(uint64(data.Len()))
 	if r, ok := v.(request); ok {
 		return r.decode(data.Materialize()) // a copy: gRPC takes its buffers back
+	}
+	if f, ok := v.(*rawMessage); ok {
+		f.data = data.Materialize()
+		return nil
 	}
 	return fallback.Unmarshal(data, v)
 }

@@ -10,6 +10,8 @@ import (
 	"go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/quorate/quorate/internal/env"
 )
 
 // EtcdVersion is the version of etcd whose API is served. Clients parse it as numbers
@@ -41,6 +43,15 @@ type Config struct {
 	// already; calls above it get goroutines of their own. Measured with 512: a tenth less
 	// CPU time per put than with none.
 	StreamWorkers uint32
+
+	// KeyspaceDomain lets clients choose their keyspace by the name that they dial: a call
+	// whose authority is LABEL.KeyspaceDomain, with any port, goes to the keyspace LABEL
+	// unless KeyspaceMetadata says otherwise. Lower case, without dots at the ends. Empty: only
+	// the metadata counts.
+	KeyspaceDomain string
+
+	// Network is the way to other members' client ports; default the operating system's.
+	Network env.Network
 
 	// Build describes this binary; it goes into metrics and headers, never into what
 	// etcd's clients parse.
@@ -90,6 +101,9 @@ func (c Config) withDefaults() Config {
 	c.CheckTimeout = cmp.Or(c.CheckTimeout, 5*time.Second+2*c.ElectionTimeout)
 	c.ProgressInterval = max(cmp.Or(c.ProgressInterval, 10*time.Minute), progressIntervalMin)
 	c.StreamWorkers = cmp.Or(c.StreamWorkers, 512)
+	if c.Network == nil {
+		c.Network = env.TCP()
+	}
 	c.Build.GoVersion = cmp.Or(c.Build.GoVersion, runtime.Version())
 	return c
 }

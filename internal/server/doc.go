@@ -1,22 +1,25 @@
-// Package server is a node's face to clients: etcd's v3 API over gRPC, and the HTTP/1.1
-// endpoints for probes and metrics, on one port. Protobuf stops here: below this
+// Package server is a node's face to clients: etcd's v3 API and our own over gRPC, and the
+// HTTP/1.1 endpoints for probes and metrics, on one port. Protobuf stops here: below this
 // package there are only the store's own types.
 //
-//	listener ─► port ─┬─ HTTP/2 preface ─► grpc-go ─► gate ─► kv, watch, lease, ... ─► Keyspace
-//	                  └─ anything else ──► net/http ─► endpoints ─► probe ───────────► Keyspace
+//	listener ─► port ─┬─ HTTP/2 preface ─► grpc-go ─┬► route ─┬► gate ─► kv, watch, lease, ... ─► Keyspace
+//	                  │                             │         └► forward ─► another member's port
+//	                  │                             └► keyspaces ─────────────────────► Catalog
+//	                  └─ anything else ──► net/http ─► endpoints ─► probe ────────────► Keyspace
 //
-// What the server needs from below it declares itself (Keyspace, Node); package node's
+// What the server needs from below it declares itself (Keyspace, Node, Catalog); package node's
 // types come in through them.
 //
 // # Invariants
 //
 //	I1  No handler of etcd's API runs before the gate let its call through, and the gate
 //	    decides in etcd's order: learner, client version, leader. A handler finds its
-//	    keyspace in its context and nowhere else.
+//	    keyspace in its context and nowhere else. A call of our own API is about the
+//	    cluster: it chooses no keyspace, passes no gate, and is refused on a bound port.
 //	I2  A linearizable read takes its View, or its answer from memory, after a Barrier
 //	    that was asked for after the read arrived. A serializable one asks nobody.
-//	I3  Every error reaches the client with the code and text of errorTable. Clients
-//	    compare both.
+//	I3  Every error of etcd's API reaches the client with the code and text of errorTable:
+//	    clients compare both. Those of our own have a code of catalogCodes and a sentence.
 //	I4  Headers are etcd's: complete on the outermost message, the revision alone inside
 //	    a txn, nothing in a nested txn, no revision in lists of members, and a
 //	    keep-alive's is made before the renewal.
@@ -29,8 +32,11 @@
 //	    waits; a slow client holds up its own stream and nothing else.
 //	I8  A watch message never ends inside a revision, unless the client asked for
 //	    fragments: whoever resumes after the last revision seen has missed nothing.
-//	I9  A call costs no label lookup, no lock that other calls share, and no goroutine
-//	    beside the one that gRPC starts for it.
+//	I9  A call that is answered here costs no label lookup, no lock that other calls
+//	    share, and no goroutine beside the one that gRPC starts for it.
+//	I10 A call for a keyspace on other members is passed on, once, to one of them. It is
+//	    tried at another only if it is certain that the first did nothing. The client
+//	    sees that member's answer: status, header, trailer, and in etcd's header its id.
 //
 // # Deliberately absent
 //

@@ -9,14 +9,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/store"
 )
 
 // errorTable says what each error of the packages below looks like to a client: etcd's
 // code and text, letter by letter, because clients compare both. It is the only place
-// where that is decided (I3), and TestErrorTableIsComplete compares it with the sources
-// of those packages.
+// where that is decided (I3), beside catalogCodes for our own API, and TestErrorTableIsComplete
+// compares it with the sources of those packages.
 //
 // One entry differs from etcd: its server answers "too many requests" with the code
 // Unknown, having put the client's error into its table. Ours has the code that the
@@ -71,6 +72,33 @@ func toStatus(err error) error {
 		}
 	}
 	return status.Error(codes.Unknown, err.Error())
+}
+
+// catalogCodes say what the catalog's errors are to a client of Keyspaces. Their text goes
+// as it is: each comes wrapped in a sentence for the user, and no client compares it.
+var catalogCodes = []catalogCode{
+	{placement.ErrInvalid, codes.InvalidArgument},
+	{placement.ErrExists, codes.AlreadyExists},
+	{placement.ErrNotFound, codes.NotFound},
+	{placement.ErrDeleted, codes.FailedPrecondition},
+	{placement.ErrFormat, codes.FailedPrecondition},
+	{placement.ErrNoRoom, codes.ResourceExhausted},
+	{placement.ErrConflict, codes.Aborted},
+}
+
+type catalogCode struct {
+	err  error
+	code codes.Code
+}
+
+// catalogStatus is toStatus for what a Catalog answers.
+func catalogStatus(err error) error {
+	for _, c := range catalogCodes {
+		if errors.Is(err, c.err) {
+			return status.Error(c.code, err.Error())
+		}
+	}
+	return toStatus(err)
 }
 
 // errorText is the text that a client would see, for the HTTP endpoints.

@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/store"
 )
@@ -67,11 +69,23 @@ func TestErrorTableIsComplete(t *testing.T) {
 			}
 		}
 	}
+	for _, name := range exportedErrors(t, filepath.Join("..", "placement")) {
+		if !slices.ContainsFunc(catalogCodes, func(c catalogCode) bool { return catalogErrors[name] == c.err }) {
+			t.Errorf("placement.%s is not in catalogCodes", name)
+		}
+	}
 	for err, to := range errorTable {
 		if s, ok := status.FromError(to); !ok || s.Code() == codes.OK || s.Code() == codes.Unknown {
 			t.Errorf("%v maps to %v", err, to)
 		}
 	}
+}
+
+// catalogErrors are those of package placement by name.
+var catalogErrors = map[string]error{
+	"ErrInvalid": placement.ErrInvalid, "ErrExists": placement.ErrExists, "ErrNotFound": placement.ErrNotFound,
+	"ErrDeleted": placement.ErrDeleted, "ErrNoRoom": placement.ErrNoRoom, "ErrFormat": placement.ErrFormat,
+	"ErrConflict": placement.ErrConflict,
 }
 
 // exportedErrors reads a package's source for variables named Err...

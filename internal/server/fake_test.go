@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/quorate/quorate/internal/engine"
 	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -146,10 +148,14 @@ func (k *fakeKeyspace) RemainingLease(ctx context.Context, id int64) (int64, int
 
 // fakeNode serves the default keyspace and one more.
 type fakeNode struct {
+	catalog      fakeCatalog
 	keyspaces    map[string]Keyspace
 	members      []Member
-	linearizable atomic.Bool // of the last Members
+	membersFail  error
+	later        atomic.Pointer[[]Member] // instead of members
+	linearizable atomic.Bool              // of the last Members
 	onTransfer   func(to uint64) error
+	carriers     func(name string) ([]uint64, error)
 }
 
 func (n *fakeNode) Keyspace(name string) (Keyspace, bool) {
@@ -157,10 +163,25 @@ func (n *fakeNode) Keyspace(name string) (Keyspace, bool) {
 	return k, ok
 }
 
+func (n *fakeNode) Carriers(_ context.Context, name string) ([]uint64, error) {
+	if n.carriers == nil {
+		return nil, fmt.Errorf("%w: %q", placement.ErrNotFound, name)
+	}
+	return n.carriers(name)
+}
+
+func (n *fakeNode) Catalog() Catalog { return &n.catalog }
+
 func (n *fakeNode) Members(_ context.Context, linearizable bool) ([]Member, error) {
 	n.linearizable.Store(linearizable)
-	return n.members, nil
+	if later := n.later.Load(); later != nil {
+		return *later, n.membersFail
+	}
+	return n.members, n.membersFail
 }
+
+// setMembers replaces the members while the server runs.
+func (n *fakeNode) setMembers(members []Member) { n.later.Store(&members) }
 
 func (n *fakeNode) TransferLeadership(_ context.Context, _ string, to uint64) error {
 	if n.onTransfer == nil {

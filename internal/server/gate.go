@@ -19,53 +19,89 @@ const KeyspaceMetadata = "quorate-keyspace"
 // DefaultKeyspace serves the calls that choose none.
 const DefaultKeyspace = "default"
 
+// authorityMetadata is where gRPC keeps the host that a client believes it speaks to.
+const authorityMetadata = ":authority"
+
 // gatedPrefix begins the names of the methods that work on a keyspace. Health and
-// reflection answer on a node without one.
+// reflection answer on a node without one. Unary ones are told apart by their context, see
+// routed.
 const gatedPrefix = "/etcdserverpb."
 
-// call is the context of a call that has passed the gate: it knows its keyspace. It is
-// a type of its own because handlers reach the keyspace by a type assertion where
-// context.Value would walk the chain of contexts and box.
+// call is the context of a call that is answered here: it knows its keyspace, which is nil only
+// for a call about the cluster whose keyspace is elsewhere. It is a type of its own because
+// handlers reach the keyspace by a type assertion where context.Value would walk the chain of
+// contexts and box.
 type call struct {
 	context.Context
 	keyspace Keyspace
 }
 
-// keyspaceOf returns the keyspace of a handler's context. The gate put it there (I1).
+// keyspaceOf returns the keyspace of a handler's context, which has passed the gate (I1).
 func keyspaceOf(ctx context.Context) Keyspace { return ctx.(*call).keyspace }
 
 // gate decides whether a call may reach its handler, in etcd's order: learner, client
 // version, leader. It is the only way in (I1). It reports whether the call requires a
 // leader; whether there is one is asked by leaderless.
-func (s *Server) gate(ctx context.Context, versions *counterSet, learnerMay bool, leaderless func(Keyspace) bool) (*call, bool, error) {
-	name := DefaultKeyspace
-	if v := metadata.ValueFromIncomingContext(ctx, KeyspaceMetadata); len(v) > 0 {
-		name = v[0]
-	}
-	keyspace, ok := s.node.Keyspace(name)
-	if !ok {
-		return nil, false, status.Errorf(codes.NotFound, "quorate: keyspace %q not found", name)
-	}
-	c := &call{Context: ctx, keyspace: keyspace}
-	if !learnerMay && keyspace.Status().IsLearner {
-		return nil, false, rpctypes.ErrGRPCNotSupportedForLearner
+func (s *Server) gate(c *call, versions *counterSet, learnerMay bool, leaderless func(Keyspace) bool) (needsLeader bool, err error) {
+	ctx, here := c.Context, c.keyspace != nil
+	if here && !learnerMay && c.keyspace.Status().IsLearner {
+		return false, rpctypes.ErrGRPCNotSupportedForLearner
 	}
 	version := "unknown"
 	if v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey); len(v) > 0 {
 		version = v[0]
 		if !utf8.ValidString(version) {
-			return nil, false, rpctypes.ErrGRPCInvalidClientAPIVersion
+			return false, rpctypes.ErrGRPCInvalidClientAPIVersion
 		}
 	}
 	versions.inc(version)
-	needsLeader := false
 	if v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey); len(v) > 0 {
 		needsLeader = v[0] == rpctypes.MetadataHasLeader
 	}
-	if needsLeader && leaderless(keyspace) {
-		return nil, false, rpctypes.ErrGRPCNoLeader
+	if here && needsLeader && leaderless(c.keyspace) {
+		return false, rpctypes.ErrGRPCNoLeader
 	}
-	return c, needsLeader, nil
+	return needsLeader, nil
+}
+
+// chosen is the keyspace of a call: that of a bound port, or else the one that it names by
+// metadata, or else by its authority.
+func (s *Server) chosen(ctx context.Context) (string, error) {
+	bound := s.boundTo(ctx)
+	if v := metadata.ValueFromIncomingContext(ctx, KeyspaceMetadata); len(v) > 0 {
+		if bound != "" && v[0] != bound {
+			return "", errOtherKeyspace(bound)
+		}
+		return v[0], nil
+	}
+	if bound != "" {
+		return bound, nil
+	}
+	if domain := s.config.KeyspaceDomain; domain != "" {
+		if v := metadata.ValueFromIncomingContext(ctx, authorityMetadata); len(v) > 0 {
+			if label, ok := labelUnder(v[0], domain); ok {
+				return label, nil
+			}
+		}
+	}
+	return DefaultKeyspace, nil
+}
+
+// labelUnder is the one label that an authority, HOST or HOST:PORT, has in front of a domain.
+// Host names are compared without case, and may end with a dot; keyspaces are lower case. It
+// allocates only for a host that is not written so.
+func labelUnder(authority, domain string) (label string, ok bool) {
+	host := authority
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		host = host[:i]
+	}
+	host = strings.TrimSuffix(host, ".")
+	dot := len(host) - len(domain) - 1
+	if dot < 1 || host[dot] != '.' || !strings.EqualFold(host[dot+1:], domain) {
+		return "", false
+	}
+	label = host[:dot]
+	return strings.ToLower(label), strings.IndexByte(label, '.') < 0
 }
 
 // leaderless reports whether a keyspace has no leader at this moment. A unary call is
@@ -90,14 +126,19 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	m.started.Add(1)
 	start := s.clock.Monotonic()
 	defer func() { m.finish(codeOf(err), s.clock.Monotonic()-start) }()
-	if !strings.HasPrefix(info.FullMethod, gatedPrefix) {
-		return handler(ctx, req)
+	switch c := ctx.(type) {
+	case *call:
+		if _, err := s.gate(c, &s.metrics.unaryVersions, learnerServes(req), leaderless); err != nil {
+			return nil, err
+		}
+		return handler(c, req)
+	case *away:
+		return s.forward.unary(c, info.FullMethod, req)
 	}
-	c, _, err := s.gate(ctx, &s.metrics.unaryVersions, learnerServes(req), leaderless)
-	if err != nil {
+	if err := s.checkManagement(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
-	return handler(c, req)
+	return handler(ctx, req)
 }
 
 // gatedStream gives a stream's handler the context that passed the gate.
@@ -115,9 +156,17 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	start := s.clock.Monotonic()
 	defer func() { m.finish(codeOf(err), s.clock.Monotonic()-start) }()
 	if !strings.HasPrefix(info.FullMethod, gatedPrefix) {
+		if err := s.checkManagement(ss.Context(), info.FullMethod); err != nil {
+			return err
+		}
 		return handler(srv, ss)
 	}
-	c, needsLeader, err := s.gate(ss.Context(), &s.metrics.streamVersions,
+	keyspace, elsewhere := s.route(ss.Context())
+	if elsewhere != nil {
+		return s.forwardStream(elsewhere, ss, info)
+	}
+	c := &call{Context: ss.Context(), keyspace: keyspace}
+	needsLeader, err := s.gate(c, &s.metrics.streamVersions,
 		info.FullMethod == pb.Maintenance_Snapshot_FullMethodName, s.streams.leaderless)
 	if err != nil {
 		return err

@@ -150,6 +150,85 @@ func TestGateClientVersion(t *testing.T) {
 	}
 }
 
+// With a domain, a call without metadata goes to the keyspace that its authority names, be
+// it unary or a stream.
+func TestKeyspaceByAuthority(t *testing.T) {
+	const domain = "etcd.example.com"
+	r, ctx := newRig(t, func(c *Config, _ *mvccOptions) { c.KeyspaceDomain = domain }), testContext(t)
+	other := pb.NewKVClient(r.dial(grpc.WithAuthority("other." + domain + ":2379")))
+	if _, err := other.Put(ctx, &pb.PutRequest{Key: bs("a")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		authority, metadata string
+		want                int64 // keys seen
+	}{
+		{"other." + domain, "", 1},
+		{"OTHER.Etcd.Example.COM.:1", "", 1},
+		{domain, "", 0},
+		{"other.example.com", "", 0},
+		{"x.other." + domain, "", 0},
+		{"other." + domain, DefaultKeyspace, 0},
+		{"none." + domain, "other", 1},
+	} {
+		callCtx := ctx
+		if c.metadata != "" {
+			callCtx = metadata.AppendToOutgoingContext(ctx, KeyspaceMetadata, c.metadata)
+		}
+		got, err := pb.NewKVClient(r.dial(grpc.WithAuthority(c.authority))).Range(callCtx, &pb.RangeRequest{Key: bs("a")})
+		if err != nil || got.Count != c.want {
+			t.Errorf("%+v: %v, %v", c, got, err)
+		}
+	}
+	none := r.dial(grpc.WithAuthority("none." + domain))
+	want := status.Error(codes.NotFound, `quorate: keyspace "none" not found`)
+	_, err := pb.NewKVClient(none).Range(ctx, &pb.RangeRequest{Key: bs("a")})
+	wantStatus(t, "unary", err, want)
+	stream, err := pb.NewWatchClient(none).Watch(ctx)
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	wantStatus(t, "stream", err, want)
+}
+
+// Without a domain an authority says nothing.
+func TestAuthorityWithoutDomain(t *testing.T) {
+	r, ctx := newRig(t), testContext(t)
+	for _, authority := range []string{"other.etcd.example.com", "other.", "none"} {
+		if _, err := pb.NewKVClient(r.dial(grpc.WithAuthority(authority))).Range(ctx, &pb.RangeRequest{Key: bs("a")}); err != nil {
+			t.Errorf("%s: %v", authority, err)
+		}
+	}
+}
+
+func TestLabelUnder(t *testing.T) {
+	for _, c := range []struct {
+		authority, want string
+		ok              bool
+	}{
+		{"team-a.d.example:2379", "team-a", true},
+		{"team-a.d.example", "team-a", true},
+		{"team-a.d.example.", "team-a", true},
+		{"Team-A.D.example.:1", "team-a", true},
+		{"d.example", "", false},
+		{".d.example", "", false},
+		{"xd.example", "", false},
+		{"a.b.d.example", "", false},
+		{"a..d.example", "", false},
+		{"a.d.example.org", "", false},
+		{"a.e.example", "", false},
+		{"", "", false},
+		{":", "", false},
+		{"127.0.0.1:2379", "", false},
+		{"[::1]:2379", "", false},
+		{"[::1]", "", false},
+	} {
+		if got, ok := labelUnder(c.authority, "d.example"); ok != c.ok || ok && got != c.want {
+			t.Errorf("%q: %q, %v", c.authority, got, ok)
+		}
+	}
+}
+
 // Methods that later work brings say what is missing; all others answer. The list is
 // complete: a method of etcd's API is in exactly one of the two.
 func TestUnimplementedMethods(t *testing.T) {
@@ -216,7 +295,7 @@ func TestHealthService(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
 	client := grpc_health_v1.NewHealthClient(r.conn)
 	names := []string{"", "etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Lease", "etcdserverpb.Cluster",
-		"etcdserverpb.Maintenance", "etcdserverpb.Auth"}
+		"etcdserverpb.Maintenance", "etcdserverpb.Auth", "quorate.v1.Keyspaces"}
 	for _, want := range []grpc_health_v1.HealthCheckResponse_ServingStatus{
 		grpc_health_v1.HealthCheckResponse_SERVING, grpc_health_v1.HealthCheckResponse_NOT_SERVING,
 	} {
@@ -252,15 +331,17 @@ func TestReflection(t *testing.T) {
 	for _, s := range list.GetListServicesResponse().GetService() {
 		names[s.Name] = true
 	}
-	for _, want := range []string{"etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Lease", "grpc.health.v1.Health"} {
+	for _, want := range []string{"etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Lease", "grpc.health.v1.Health", "quorate.v1.Keyspaces"} {
 		if !names[want] {
 			t.Errorf("%s is not listed", want)
 		}
 	}
-	stream.Send(&grpc_reflection_v1.ServerReflectionRequest{
-		MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: "etcdserverpb.KV"}})
-	if file, err := stream.Recv(); err != nil || len(file.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
-		t.Errorf("no descriptor of KV: %v, %v", file, err)
+	for _, symbol := range []string{"etcdserverpb.KV", "quorate.v1.Keyspaces"} {
+		stream.Send(&grpc_reflection_v1.ServerReflectionRequest{
+			MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: symbol}})
+		if file, err := stream.Recv(); err != nil || len(file.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
+			t.Errorf("no descriptor of %s: %v, %v", symbol, file, err)
+		}
 	}
 	// The old version has another name and the same messages; tools in use speak it.
 	alpha, err := r.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true},

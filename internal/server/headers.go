@@ -11,6 +11,15 @@ func (h *headers) at(k Keyspace, revision int64) header {
 	return header{cluster: h.node.ClusterID(), member: h.node.MemberID(), revision: revision, term: k.Status().Term}
 }
 
+// ofCluster is the header of a response about the cluster. Its term is that of the call's
+// keyspace, which is zero if that is not here.
+func (h *headers) ofCluster(k Keyspace) *pb.ResponseHeader {
+	if k == nil {
+		return header{cluster: h.node.ClusterID(), member: h.node.MemberID()}.proto()
+	}
+	return h.proto(k, 0)
+}
+
 // proto is the same as a protobuf message.
 func (h *headers) proto(k Keyspace, revision int64) *pb.ResponseHeader {
 	return h.at(k, revision).proto()

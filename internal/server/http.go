@@ -14,7 +14,8 @@ import (
 	"go.etcd.io/etcd/api/v3/version"
 )
 
-// probe is what the health endpoints ask: the default keyspace of this node.
+// probe is what the health endpoints ask: a keyspace of this node, on an ordinary port the
+// default one.
 type probe interface {
 	// Status is local and cheap.
 	Status() KeyspaceStatus
@@ -26,7 +27,8 @@ type probe interface {
 // and /metrics. Whatever else arrives goes to next.
 type endpoints struct {
 	probe   probe
-	timeout time.Duration // for one check
+	probeOf func(keyspace string) probe // of a bound port
+	timeout time.Duration               // for one check
 	log     *slog.Logger
 	metrics *metrics
 	scrape  http.Handler
@@ -90,6 +92,11 @@ func (e *endpoints) read(ctx context.Context, linearizable bool) error {
 
 // ServeHTTP implements http.Handler.
 func (e *endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if bound := requestBoundTo(r); bound != "" {
+		ofPort := *e
+		ofPort.probe = e.probeOf(bound)
+		e = &ofPort
+	}
 	w.Header().Set("Server", e.banner)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	path := r.URL.Path

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -53,6 +54,13 @@ type Lessor interface {
 type Node interface {
 	// Keyspace returns the keyspace of a name. The same one is the same value.
 	Keyspace(name string) (Keyspace, bool)
+	// Carriers lists the other members that carry a keyspace: who should lead comes first. A
+	// keyspace whose creation was acknowledged before the call is found. Errors are
+	// placement.ErrNotFound and placement.ErrDeleted, wrapped in a sentence, package router's,
+	// or the context's.
+	Carriers(ctx context.Context, name string) ([]uint64, error)
+	// Catalog manages the keyspaces. It is the same one in every call.
+	Catalog() Catalog
 	// Members lists the cluster.
 	Members(ctx context.Context, linearizable bool) ([]Member, error)
 	// TransferLeadership begins to make the member to lead a keyspace that this node
@@ -65,6 +73,19 @@ type Node interface {
 	// Stages is how long proposals took in each stage of their way, since the node's
 	// start and for all its shards.
 	Stages() []StageTimes
+}
+
+// Catalog manages the cluster's keyspaces; "system" and "default" are not in it. All methods
+// are safe from any goroutine. Errors are package placement's, wrapped, package router's, or
+// the context's. A change that answers an error of router may have been made, or may still be.
+type Catalog interface {
+	CreateKeyspace(ctx context.Context, spec placement.Spec) (placement.Keyspace, error)
+	UpdateKeyspace(ctx context.Context, name string, change placement.Change) (placement.Keyspace, error)
+	DeleteKeyspace(ctx context.Context, name string) (placement.Keyspace, error)
+	UndeleteKeyspace(ctx context.Context, name string) (placement.Keyspace, error)
+	// Keyspaces lists all records by name, deleted ones included. A linearizable list is
+	// confirmed by the system shard's leader first. The slices are not written by either side.
+	Keyspaces(ctx context.Context, linearizable bool) ([]placement.Keyspace, error)
 }
 
 // StageTimes is the latency of one stage: the i-th bucket counts what took less than
@@ -81,7 +102,9 @@ type Member struct {
 	ID                   uint64
 	Name                 string
 	PeerURLs, ClientURLs []string
-	IsLearner            bool
+	// KeyspaceURLs are its bound ports, by keyspace.
+	KeyspaceURLs map[string][]string
+	IsLearner    bool
 }
 
 // KeyspaceStatus is what a node knows about a keyspace without asking anybody.
@@ -111,6 +134,8 @@ type KeyspaceStatus struct {
 	// InDoubt says that the replica's log has lost something, and that it does not vote
 	// until its leader has repaired it.
 	InDoubt bool
+	// Deleted says that it serves nobody, until it is brought back or gone.
+	Deleted bool
 	// Corrupt says that this node's replica differs from the others, or lost data.
 	Corrupt bool
 

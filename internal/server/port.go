@@ -30,6 +30,8 @@ type port struct {
 	log      *slog.Logger
 	grpc     *handoff
 	http     *handoff
+	// keyspace is the one that the port is bound to; empty: calls choose theirs.
+	keyspace string
 
 	mu struct {
 		sync.Mutex

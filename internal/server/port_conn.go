@@ -53,6 +53,14 @@ func (c *sniffed) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// LocalAddr tells a bound port's calls where they belong.
+func (c *sniffed) LocalAddr() net.Addr {
+	if c.port.keyspace == "" {
+		return c.Conn.LocalAddr()
+	}
+	return &boundAddr{c.Conn.LocalAddr(), c.port.keyspace}
+}
+
 // Close gives the connection's place back, once.
 func (c *sniffed) Close() error {
 	if !c.closed.Swap(true) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,8 +18,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/quorate/quorate/api/quorate/v1"
 	"github.com/quorate/quorate/internal/env"
-	"github.com/quorate/quorate/internal/store"
 )
 
 // Server is the client side of a node: everything that speaks to clients.
@@ -30,6 +31,7 @@ type Server struct {
 	metrics *metrics
 	headers *headers
 	streams *streams
+	forward *forwarder
 	grpc    *grpc.Server
 	health  *health.Server
 	http    *http.Server
@@ -38,6 +40,7 @@ type Server struct {
 	background context.Context
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
+	hasBound   atomic.Bool // a bound port was served
 
 	mu struct {
 		sync.Mutex
@@ -53,6 +56,7 @@ func New(node Node, config Config, clock env.Clock, reg *prometheus.Registry, lo
 	s := &Server{node: node, config: config, clock: clock, log: log}
 	s.headers = &headers{node: node}
 	s.streams = newStreams(config.StreamsMax)
+	s.forward = newForwarder(node, &s.config, reg)
 	s.background, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(reg, node, s.openPorts, config.Build)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
@@ -66,14 +70,15 @@ func New(node Node, config Config, clock env.Clock, reg *prometheus.Registry, lo
 // register installs the services. Health and reflection come last, so that both see
 // the others.
 func (s *Server) register() {
-	s.grpc.RegisterService(s.kvService(), s)
-	s.grpc.RegisterService(s.watchService(), s)
-	s.grpc.RegisterService(s.leaseService(), s)
-	pb.RegisterClusterServer(s.grpc, &clusterServer{node: s.node, headers: s.headers})
-	pb.RegisterMaintenanceServer(s.grpc, &maintenanceServer{
+	s.grpc.RegisterService(s.routed(s.kvService(), false), s)
+	s.grpc.RegisterService(s.routed(s.watchService(), false), s)
+	s.grpc.RegisterService(s.routed(s.leaseService(), false), s)
+	s.grpc.RegisterService(s.routed(&pb.Cluster_ServiceDesc, true), &clusterServer{node: s.node, headers: s.headers, boundTo: s.boundTo})
+	s.grpc.RegisterService(s.routed(&pb.Maintenance_ServiceDesc, false), &maintenanceServer{
 		node: s.node, headers: s.headers, election: s.config.ElectionTimeout,
 	})
-	pb.RegisterAuthServer(s.grpc, &authServer{headers: s.headers})
+	s.grpc.RegisterService(s.routed(&pb.Auth_ServiceDesc, false), &authServer{headers: s.headers})
+	quoratev1.RegisterKeyspacesServer(s.grpc, &keyspacesServer{node: s.node})
 	s.health = health.NewServer()
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, grpc_health_v1.HealthCheckResponse_SERVING)
@@ -84,7 +89,8 @@ func (s *Server) register() {
 
 func (s *Server) newHTTP(reg *prometheus.Registry) *http.Server {
 	handler := &endpoints{
-		probe:   &keyspaceProbe{node: s.node},
+		probe:   s.probeOf(DefaultKeyspace),
+		probeOf: s.probeOf,
 		timeout: s.config.CheckTimeout,
 		log:     s.log,
 		metrics: s.metrics,
@@ -103,8 +109,13 @@ func (s *Server) newHTTP(reg *prometheus.Registry) *http.Server {
 
 // Serve serves gRPC and HTTP/1.1 on one listener until Stop, and returns nil then. It
 // may be called for several listeners.
-func (s *Server) Serve(l net.Listener) error {
-	p := newPort(l, s.config.Connections, s.clock, s.log)
+func (s *Server) Serve(l net.Listener) error { return s.servePort(s.newPort(l)) }
+
+func (s *Server) newPort(l net.Listener) *port {
+	return newPort(l, s.config.Connections, s.clock, s.log)
+}
+
+func (s *Server) servePort(p *port) error {
 	if !s.addPort(p) {
 		p.close()
 		return nil
@@ -175,6 +186,7 @@ func (s *Server) Stop(ctx context.Context) {
 		s.grpc.Stop() // makes GracefulStop return too
 		<-drained
 	}
+	s.forward.close()
 	s.cancel()
 	s.running.Wait()
 }
@@ -188,30 +200,3 @@ const headerBytesMax = 16 << 10
 
 // scrapesMax bounds concurrent scrapes of /metrics, which are expensive to answer.
 const scrapesMax = 4
-
-// keyspaceProbe answers the health endpoints from the default keyspace.
-type keyspaceProbe struct{ node Node }
-
-func (p *keyspaceProbe) Status() KeyspaceStatus {
-	if k, ok := p.node.Keyspace(DefaultKeyspace); ok {
-		return k.Status()
-	}
-	return KeyspaceStatus{}
-}
-
-func (p *keyspaceProbe) read(ctx context.Context, linearizable bool) error {
-	k, ok := p.node.Keyspace(DefaultKeyspace)
-	if !ok {
-		return errNoDefault
-	}
-	if err := waitReadable(ctx, k, !linearizable); err != nil {
-		return err
-	}
-	return withView(k, func(view *store.View) error {
-		_, err := view.Range(&store.RangeRequest{Key: []byte{0}, Limit: 1, KeysOnly: true})
-		return err
-	})
-}
-
-// errNoDefault is the health of a node that does not carry the default keyspace.
-var errNoDefault = errors.New("no default keyspace on this node")

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"google.golang.org/grpc"
 )
@@ -21,6 +22,36 @@ func unaryMethod[Req any](s *Server, fullName string, handle func(context.Contex
 			return nil, err
 		}
 		return s.unary(ctx, req, info, handler)
+	}
+}
+
+// routed copies a description of etcd's with the way to a call's keyspace in front of each
+// unary method: which keyspace it is must be known before the request is decoded, because a
+// request for another node is passed on as it came. Streams find theirs in the interceptor.
+// With anywhere set the methods are about the cluster, and answered here wherever the
+// keyspace is.
+func (s *Server) routed(desc *grpc.ServiceDesc, anywhere bool) *grpc.ServiceDesc {
+	out := *desc
+	out.Methods = slices.Clone(desc.Methods)
+	for i := range out.Methods {
+		m := &out.Methods[i]
+		m.Handler = s.routedMethod("/"+desc.ServiceName+"/"+m.MethodName, m.Handler, anywhere)
+	}
+	return &out
+}
+
+func (s *Server) routedMethod(fullName string, here grpc.MethodHandler, anywhere bool) grpc.MethodHandler {
+	info := &grpc.UnaryServerInfo{FullMethod: fullName}
+	return func(srv any, ctx context.Context, decode func(any) error, unary grpc.UnaryServerInterceptor) (any, error) {
+		keyspace, elsewhere := s.route(ctx)
+		if elsewhere == nil || anywhere && elsewhere.err == nil {
+			return here(srv, &call{Context: ctx, keyspace: keyspace}, decode, unary)
+		}
+		req := new(rawMessage)
+		if err := decode(req); err != nil {
+			return nil, err
+		}
+		return s.unary(elsewhere, req, info, nil)
 	}
 }
 

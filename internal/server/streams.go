@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/quorate/quorate/internal/placement"
 )
 
 // streams keeps the streaming calls that are open, so that they can be ended from our
@@ -90,7 +93,7 @@ func (s *streams) leaderless(k Keyspace) bool {
 	return s.mu.missing[k] >= leaderlessTicks && k.Status().Leader == 0
 }
 
-// watchLeaders calls endLeaderless once per election timeout.
+// watchLeaders calls endLeaderless and endDeleted once per election timeout.
 func (s *streams) watchLeaders(ctx context.Context, election time.Duration) {
 	ticker := time.NewTicker(election)
 	defer ticker.Stop()
@@ -100,6 +103,22 @@ func (s *streams) watchLeaders(ctx context.Context, election time.Duration) {
 			return
 		case <-ticker.C:
 			s.endLeaderless()
+			s.endDeleted()
+		}
+	}
+}
+
+// endDeleted ends the streams of keyspaces that were deleted: nothing would come any more,
+// and a lease would be kept alive.
+func (s *streams) endDeleted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for o := range s.mu.open {
+		if o.keyspace == nil {
+			continue // the member that it was passed on to ends it
+		}
+		if st := o.keyspace.Status(); st.Deleted {
+			o.cancel(catalogStatus(fmt.Errorf("%w: %q: undelete it first", placement.ErrDeleted, st.Keyspace)))
 		}
 	}
 }

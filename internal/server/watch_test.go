@@ -371,6 +371,19 @@ func TestWatchOpensDuringElection(t *testing.T) {
 	}
 }
 
+// Deleting a keyspace ends its streams, with a sentence that says what happened.
+func TestDeletionEndsStreams(t *testing.T) {
+	r, ctx := newRig(t, func(c *Config, _ *mvccOptions) { c.ElectionTimeout = 20 * time.Millisecond }), testContext(t)
+	w := r.watching(t, ctx)
+	w.create(&pb.WatchCreateRequest{Key: bs("a")})
+	w.recv()
+	r.k.setStatus(func(s *KeyspaceStatus) { s.Deleted = true })
+	_, err := w.stream.Recv()
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "undelete it first") {
+		t.Errorf("the watch ends with %v", err)
+	}
+}
+
 // Stop ends watches at once, with an error that sends the client elsewhere.
 func TestStopEndsStreams(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)

@@ -48,6 +48,10 @@
 //	    dropped, and an entry takes the place of an earlier one of its index; the newest
 //	    that is not durable is in the cache (H1), and goes into whatever is read back
 //	    beside it. What an entry's order forbids is applied as a barrier (C11).
+//	H11 A group rests only when its leader and all followers that answer have the same log,
+//	    durable, decided and applied, and nothing is under way. Of a group at rest either
+//	    its leader rests as leader, or some replica is awake; and a replica whose leader's node is
+//	    silent for an election timeout wakes. (rest.go)
 //
 // # Deliberately absent
 //

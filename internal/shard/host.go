@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -52,6 +53,12 @@ type Host struct {
 	replicas map[ID]*Replica
 	order    []*Replica // by id, so that runs repeat
 	dirty    []*Replica // touched since the last Process
+	drained  []*Replica // by the last Process
+	awake    []*Replica // those that are ticked, and perhaps some at rest; by id unless unsorted
+	unsorted bool
+	resting  int // replicas
+	pairs    pairs
+	ticks    int
 	now      time.Duration
 
 	batch      *wal.Batch // of the current turn; nil: nothing yet
@@ -105,6 +112,7 @@ func (h *Host) Add(id ID, c ReplicaConfig) (*Replica, error) {
 	h.replicas[id] = r
 	at, _ := slices.BinarySearchFunc(h.order, id, func(r *Replica, id ID) int { return int(r.id) - int(id) })
 	h.order = slices.Insert(h.order, at, r)
+	h.list(r)
 	h.touch(r)
 	return r, nil
 }
@@ -117,6 +125,10 @@ func (h *Host) Replica(id ID) (*Replica, bool) {
 
 // Replicas returns all replicas by ascending shard id; the slice is the host's.
 func (h *Host) Replicas() []*Replica { return h.order }
+
+// Drained are the replicas that the last Process looked at, some perhaps twice; the slice is
+// the host's.
+func (h *Host) Drained() []*Replica { return h.drained }
 
 // Stages returns the latency of each stage that proposals pass on this node.
 func (h *Host) Stages() *Stages { return &h.stages }
@@ -136,12 +148,20 @@ func (h *Host) touch(r *Replica) {
 	}
 }
 
-// Tick advances every replica by one tick.
+// Tick advances every replica that is not at rest by one tick.
 func (h *Host) Tick() {
-	for _, r := range h.order {
+	h.ticks++
+	if h.unsorted {
+		slices.SortFunc(h.awake, func(a, b *Replica) int { return cmp.Compare(a.id, b.id) })
+		h.unsorted = false
+	}
+	// First who may rest: after a tick a heartbeat may be due, which would wake the others.
+	h.awake = slices.DeleteFunc(h.awake, (*Replica).unlisted)
+	for _, r := range h.awake {
 		r.tick(h.now)
 		h.touch(r)
 	}
+	h.beatPairs()
 }
 
 // Hasten advances the replicas that know no leader by most of an election
@@ -162,11 +182,61 @@ func (h *Host) Hasten() {
 	}
 }
 
+// HastenShard lets a replica that knows no leader campaign now: a shard that was just
+// founded need not wait for an election timeout.
+func (h *Host) HastenShard(id ID) {
+	r, ok := h.replicas[id]
+	if !ok || r.state.Leader != 0 {
+		return
+	}
+	role := r.machine.Status().Role // a trial that nobody answers begins anew
+	r.active()
+	for n := 0; n < 2*h.cfg.Timing.ElectionTicks && role != consensus.Candidate && r.machine.Status().Role == role; n++ {
+		r.machine.Tick()
+	}
+	h.touch(r)
+}
+
+// Remove takes a replica off this node: it says nothing more, and the log forgets it. What
+// the engine has of it stays. It returns ErrUnknownShard, or ErrReplicaBusy while
+// something of it is under way beside the owner: try again then.
+func (h *Host) Remove(id ID) error {
+	r, ok := h.replicas[id]
+	if !ok {
+		return fmt.Errorf("remove shard %d: %w", id, ErrUnknownShard)
+	}
+	if r.applying || r.install != nil || r.reads > 0 || len(r.holders) > 0 || len(r.unsynced) > 0 {
+		return fmt.Errorf("remove shard %d: %w", id, ErrReplicaBusy)
+	}
+	r.wake()
+	r.gone = true
+	h.awake = slices.DeleteFunc(h.awake, func(o *Replica) bool { return o == r })
+	delete(h.replicas, id)
+	h.order = slices.DeleteFunc(h.order, func(o *Replica) bool { return o == r })
+	h.logBatch().Remove(Group(id))
+	return nil
+}
+
+// Forget lets the log forget a group that no replica of this node belongs to.
+func (h *Host) Forget(group consensus.GroupID) {
+	if _, ok := h.replicas[ID(group)]; !ok {
+		h.logBatch().Remove(group)
+	}
+}
+
 // Receive takes a peer's message. An error says why it was refused.
 func (h *Host) Receive(m *consensus.Message) error {
+	h.hears(m.From)
+	if m.Kind == KindRest && m.Group == 0 {
+		return nil
+	}
 	r, ok := h.replicas[ID(m.Group)]
 	if !ok {
 		return fmt.Errorf("message from %v for shard %d: %w", m.From, m.Group, ErrUnknownShard)
+	}
+	if m.Kind == KindRest {
+		r.leaderRests(m)
+		return nil
 	}
 	if r.waiting > h.cfg.Limits.UnsyncedBytes && len(m.Entries) > 0 {
 		// The disk is behind: what the leader repeats later is not taken now.
@@ -187,6 +257,9 @@ func (h *Host) PeerState(node NodeID, state consensus.PeerState) {
 		for _, ids := range [][]consensus.ReplicaID{s.Configuration.Voters, s.Configuration.Outgoing, s.Configuration.Learners} {
 			for _, id := range ids {
 				if NodeOf(id) == node {
+					if r.resting && s.Leader == id {
+						r.active()
+					}
 					r.machine.Done(consensus.Done{Peer: id, State: state})
 					h.touch(r)
 				}
@@ -198,10 +271,15 @@ func (h *Host) PeerState(node NodeID, state consensus.PeerState) {
 // Process drains every touched replica and hands what they append to the log, as
 // one batch for all shards.
 func (h *Host) Process() {
+	h.drained = h.drained[:0]
 	for len(h.dirty) > 0 {
 		r := h.dirty[0]
 		h.dirty = h.dirty[1:]
 		r.dirty = false
+		if r.gone {
+			continue
+		}
+		h.drained = append(h.drained, r)
 		r.drain()
 		if h.batch != nil && h.batch.Size() >= h.cfg.BatchBytes {
 			h.seal()

@@ -15,6 +15,9 @@ var ErrQueueFull = errors.New("too many requests")
 // ErrUnknownShard is returned for a shard that this node does not carry.
 var ErrUnknownShard = errors.New("no replica of the shard on this node")
 
+// ErrReplicaBusy is returned by Remove while work of a replica is under way.
+var ErrReplicaBusy = errors.New("the replica is busy")
+
 // proposalQueue holds commands that the machine has not taken yet: those of the
 // owner's current turn, and more when the machine is busy.
 type proposalQueue struct {
@@ -108,6 +111,7 @@ func (h *Host) Propose(id ID, epoch consensus.Epoch, c consensus.Command) error 
 	if !r.state.Leads || r.state.Epoch != epoch && !mutant.On(mutant.ShardProposeAnyEpoch) {
 		return consensus.ErrNotLeader
 	}
+	r.active()
 	h.touch(r)
 	return r.queue.add(c, &h.cfg.Limits, h.now)
 }
@@ -119,6 +123,7 @@ func (h *Host) ReadBarrier(id ID, read consensus.ProposalID) error {
 	if !ok {
 		return fmt.Errorf("read barrier of shard %d: %w", id, ErrUnknownShard)
 	}
+	r.active()
 	h.touch(r)
 	return r.machine.Propose(consensus.Proposal{Kind: consensus.ProposeReadBarrier, ID: read})
 }
@@ -130,6 +135,7 @@ func (h *Host) Transfer(id ID, to consensus.ReplicaID) error {
 	if !ok {
 		return fmt.Errorf("transfer leadership of shard %d: %w", id, ErrUnknownShard)
 	}
+	r.active()
 	h.touch(r)
 	return r.machine.Propose(consensus.Proposal{Kind: consensus.ProposeTransfer, Transferee: to})
 }
@@ -142,6 +148,7 @@ func (h *Host) Membership(id ID, target consensus.Membership) error {
 	if !ok {
 		return fmt.Errorf("change membership of shard %d: %w", id, ErrUnknownShard)
 	}
+	r.active()
 	h.touch(r)
 	return r.machine.Propose(consensus.Proposal{Kind: consensus.ProposeMembership, Target: target})
 }

@@ -27,6 +27,12 @@ type Replica struct {
 	doubt bool        // the machine is in doubt (H9)
 	mends bool        // and the end of that is on its way to the disk
 	dirty bool        // in host.dirty
+	gone  bool        // removed from the host
+
+	listed  bool     // in host.awake
+	resting bool     // its time stands still (rest.go)
+	with    []NodeID // whom it rests with: a leader with all others, a follower with its leader
+	idle    int      // ticks since anything happened
 
 	// Appends: handed to the log up to appended, durable up to durable.
 	durable  consensus.Seq
@@ -107,6 +113,9 @@ func newReplica(h *Host, id ID, c ReplicaConfig) (*Replica, error) {
 	return r, nil
 }
 
+// ID is the replica's shard.
+func (r *Replica) ID() ID { return r.id }
+
 // Status describes the replica's machine.
 func (r *Replica) Status() consensus.Status { return r.machine.Status() }
 
@@ -165,6 +174,10 @@ func (r *Replica) drainReady() {
 }
 
 func (r *Replica) handle(rd *consensus.Ready) {
+	r.wake()
+	if !rd.Append.Empty() || !rd.Learned.Empty() || len(rd.Reads) > 0 || rd.RoleChanged {
+		r.active()
+	}
 	r.append(&rd.Append)
 	for i := range rd.Send {
 		r.send(&rd.Send[i])

@@ -85,7 +85,7 @@ func newScriptedHost(t *testing.T, p *scriptedPorts, limits Limits, engine conse
 		t.Fatal(err)
 	}
 	h := NewHost(HostConfig{Node: 1, Incarnation: 1, Timing: Timing{ElectionTicks: 10, HeartbeatTicks: 1}, Limits: limits}, p.ports())
-	r, err := h.Add(1, ReplicaConfig{Engine: engine, Store: s, Machine: c, Waiters: NewWaiters()})
+	r, err := h.Add(1, ReplicaConfig{Engine: engine, Store: s, Machine: c, Waiters: NewWaiters(func(int) {})})
 	if err != nil {
 		t.Fatal(err)
 	}

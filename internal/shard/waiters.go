@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -17,6 +18,8 @@ type Answer func(result *store.Result, err error)
 // applied here. It is the one object that the apply worker and the owner share,
 // hence its lock; no other lock is taken while it is held.
 type Waiters struct {
+	count func(change int) // of those that wait, by any goroutine
+
 	mu struct {
 		sync.Mutex
 		bySeq map[uint64]waiter
@@ -30,9 +33,10 @@ type waiter struct {
 	epoch  consensus.Epoch // in which it may enter the log (H7); zero: not proposed
 }
 
-// NewWaiters returns an empty table.
-func NewWaiters() *Waiters {
-	w := &Waiters{}
+// NewWaiters returns an empty table. It tells count when a request begins or ends to wait:
+// 1 or -1.
+func NewWaiters(count func(change int)) *Waiters {
+	w := &Waiters{count: count}
 	w.mu.bySeq = make(map[uint64]waiter)
 	return w
 }
@@ -42,6 +46,7 @@ func (w *Waiters) Add(seq uint64, kind store.Kind, body []byte, answer Answer) {
 	w.mu.Lock()
 	w.mu.bySeq[seq] = waiter{answer: answer, kind: kind, body: body}
 	w.mu.Unlock()
+	w.count(1)
 }
 
 // Hand notes that the request is about to be handed to the leader of an epoch and
@@ -94,6 +99,7 @@ func (w *Waiters) End(seq uint64, result *store.Result, err error) bool {
 	delete(w.mu.bySeq, seq)
 	w.mu.Unlock()
 	if ok {
+		w.count(-1)
 		x.answer(result, err)
 	}
 	return ok
@@ -113,6 +119,13 @@ func (w *Waiters) Overtaken(by consensus.Epoch) []uint64 {
 		w.mu.bySeq[seq] = x
 	}
 	return seqs
+}
+
+// All returns, in order, all that wait.
+func (w *Waiters) All() []uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.mu.bySeq))
 }
 
 // Handed returns, in order, the waiting requests that were handed in for an epoch

@@ -13,7 +13,7 @@ var errTest = errors.New("test")
 // H7: a request that was handed in for an earlier epoch is taken back when a later
 // epoch's entry is applied, and one of the same or a later epoch is not.
 func TestWaitersOvertaken(t *testing.T) {
-	w := NewWaiters()
+	w := NewWaiters(func(int) {})
 	for seq, epoch := range map[uint64]int{1: 3, 2: 4, 3: 5, 4: 0} {
 		w.Add(seq, store.KindPut, nil, func(*store.Result, error) {})
 		if epoch > 0 {
@@ -34,7 +34,7 @@ func TestWaitersOvertaken(t *testing.T) {
 // A refusal that arrives late must not take back a newer attempt: the command
 // would enter the log twice.
 func TestWaitersTakeBackIsForOneEpoch(t *testing.T) {
-	w := NewWaiters()
+	w := NewWaiters(func(int) {})
 	w.Add(1, store.KindPut, nil, func(*store.Result, error) {})
 	w.Hand(1, 3)
 	w.Hand(1, 4)
@@ -48,7 +48,7 @@ func TestWaitersTakeBackIsForOneEpoch(t *testing.T) {
 
 // A request is answered once.
 func TestWaitersEndOnce(t *testing.T) {
-	w := NewWaiters()
+	w := NewWaiters(func(int) {})
 	answers := 0
 	w.Add(1, store.KindPut, nil, func(_ *store.Result, err error) {
 		answers++

@@ -12,6 +12,10 @@ import (
 // that a crash could take back. Keeps C3 and C4 of package consensus and H3 of
 // package shard.
 func (c *checkers) leaving(n *simNode, m *consensus.Message) {
+	if m.Kind == shard.KindRest {
+		c.restLeaving(m)
+		return
+	}
 	facts := c.shard(shard.ID(m.Group))
 	r := facts.replicas[m.From]
 	if r == nil {
@@ -22,6 +26,22 @@ func (c *checkers) leaving(n *simNode, m *consensus.Message) {
 		return
 	}
 	c.raftLeaving(facts, r, m)
+}
+
+// restLeaving: a leader rests only beside followers that have all it has, durably (H11 of
+// package shard).
+func (c *checkers) restLeaving(m *consensus.Message) {
+	if m.Group == 0 {
+		c.s.report.count("rest node lives")
+		return
+	}
+	c.s.report.count("rest group")
+	facts := c.shard(shard.ID(m.Group))
+	for _, id := range []consensus.ReplicaID{m.From, m.To} {
+		if r := facts.replicas[id]; r == nil || facts.sparse == nil && r.durable.last() < m.Index {
+			c.s.violate("rest", "shard %d rests at %d, replica %v has not got that on disk", facts.id, m.Index, id)
+		}
+	}
 }
 
 // raftLeaving has the rules of consensus/raft's messages. Those of etcdraft have the same

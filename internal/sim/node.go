@@ -211,7 +211,7 @@ func (n *simNode) openShard(id shard.ID) error {
 		}
 	}
 	c.Rand = rand.New(rand.NewPCG(n.s.opts.Seed, uint64(n.index)<<32|uint64(n.boots)<<16|uint64(id)))
-	waiters := shard.NewWaiters()
+	waiters := shard.NewWaiters(func(int) {})
 	_, err = n.host.Add(id, shard.ReplicaConfig{
 		Engine: n.s.checkedEngine(n.s.engineOf(id), n, id), Machine: c, Store: s, Waiters: waiters,
 		Observe: n.s.check.observer(n, id),

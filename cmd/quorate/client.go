@@ -1,0 +1,172 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+	rpcstatus "google.golang.org/grpc/status"
+
+	"github.com/quorate/quorate/api/quorate/v1"
+)
+
+const (
+	flagEndpoints = "endpoints"
+	flagTimeout   = "timeout"
+	// endpointsVariable is etcdctl's: who has set it for etcdctl has set it for us.
+	endpointsVariable = "ETCDCTL_ENDPOINTS"
+
+	// connectTimeout bounds the wait for one node's connection while there are others to
+	// ask: a machine that is gone answers nothing at all.
+	connectTimeout = 2 * time.Second
+	// answerBytesMax bounds an answer; a list of a hundred thousand keyspaces fits.
+	answerBytesMax = 64 << 20
+)
+
+// client is a command's way to a running cluster: whichever node answers first, in the order
+// in which they were named.
+type client struct {
+	endpoints []string // host:port, at least one
+	timeout   time.Duration
+	stderr    io.Writer // hears of the nodes that do not answer
+	// reads says that the calls change nothing: who got no answer need not wonder.
+	reads bool
+}
+
+// clientFlags are the flags by which commands find a cluster.
+type clientFlags struct{ endpoints, timeout *flagValue }
+
+func addClientFlags(cmd *cobra.Command) *clientFlags {
+	return &clientFlags{
+		endpoints: addDevFlag(cmd.Flags(), &flagSpec{name: flagEndpoints, preset: "127.0.0.1:2379",
+			note: "nodes to ask, separated by commas, one after the other until one answers; also $" + endpointsVariable}),
+		timeout: addDevFlag(cmd.Flags(), &flagSpec{name: flagTimeout, kind: duration, preset: "10s", note: "how long to wait for the answer"}),
+	}
+}
+
+// client reads the flags. A flag wins over the variable.
+func (f *clientFlags) client(p *process, cmd *cobra.Command) (*client, error) {
+	c := &client{stderr: p.stderr}
+	c.timeout, _ = time.ParseDuration(f.timeout.text) // checked when it was set
+	if c.timeout <= 0 {
+		return nil, usagef("--%s must be longer than 0s", flagTimeout)
+	}
+	origin, list := "--"+flagEndpoints, f.endpoints.text
+	if fromVariable := p.getenv(endpointsVariable); fromVariable != "" && !cmd.Flags().Changed(flagEndpoints) {
+		origin, list = endpointsVariable, fromVariable
+	}
+	var raw []string
+	for e := range strings.SplitSeq(list, ",") {
+		if e = strings.TrimSpace(e); e == "" {
+			continue
+		}
+		if !strings.Contains(e, "://") {
+			e = "http://" + e
+		}
+		raw = append(raw, e)
+	}
+	urls, err := parseURLs(raw)
+	if err == nil && len(urls) == 0 {
+		err = fmt.Errorf("names no node: write HOST:PORT, or several separated by commas")
+	}
+	if err != nil {
+		return nil, usagef("%s: %w", origin, err)
+	}
+	c.endpoints = addresses(urls)
+	return c, nil
+}
+
+// ask makes a call of the first node that answers. A node that cannot be reached or has no
+// leader is passed over. The error is a sentence for the user.
+func ask[T any](ctx context.Context, c *client, call func(context.Context, quoratev1.KeyspacesClient) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	silent := "" // a node that may have done what it was asked, and did not say so
+	for i, endpoint := range c.endpoints {
+		last := i == len(c.endpoints)-1
+		answer, reached, err := askOne(ctx, c.connectTimeout(last), endpoint, call)
+		if err == nil {
+			return answer, nil
+		}
+		if last || rpcstatus.Code(err) != codes.Unavailable || ctx.Err() != nil {
+			return answer, c.sentence(ctx, endpoint, reached, silent, err)
+		}
+		if reached && !c.reads {
+			silent = endpoint
+		}
+		fmt.Fprintf(c.stderr, "quorate: %s: %s: asking %s\n", endpoint, reasonOf(err), c.endpoints[i+1])
+	}
+	panic("client: no endpoints")
+}
+
+// connectTimeout leaves time for the nodes after this one.
+func (c *client) connectTimeout(last bool) time.Duration {
+	if last {
+		return c.timeout
+	}
+	return min(connectTimeout, c.timeout/time.Duration(len(c.endpoints)))
+}
+
+// askOne makes a call of one node. It reports whether the call can have reached the node.
+func askOne[T any](ctx context.Context, connect time.Duration, endpoint string, call func(context.Context, quoratev1.KeyspacesClient) (T, error)) (answer T, reached bool, err error) {
+	conn, err := grpc.NewClient("passthrough:///"+endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)))
+	if err != nil {
+		return answer, false, err
+	}
+	defer conn.Close()
+	connecting, cancel := context.WithTimeout(ctx, connect)
+	defer cancel()
+	conn.Connect()
+	for state := conn.GetState(); state != connectivity.Ready && state != connectivity.TransientFailure; state = conn.GetState() {
+		if !conn.WaitForStateChange(connecting, state) {
+			return answer, false, rpcstatus.Error(codes.Unavailable, "no connection within "+connect.String())
+		}
+	}
+	reached = conn.GetState() == connectivity.Ready
+	answer, err = call(ctx, quoratev1.NewKeyspacesClient(conn)) // fails at once if there is no connection, and says why
+	return answer, reached, err
+}
+
+// sentence says what a call's error means, and what to do.
+func (c *client) sentence(ctx context.Context, endpoint string, reached bool, silent string, err error) error {
+	stopped := context.Cause(ctx)
+	doubt, unknown := "", ""
+	if !c.reads {
+		unknown = "; what was asked may have been done all the same"
+	}
+	if silent != "" {
+		doubt = fmt.Sprintf(" (%s was asked before, and may have done it)", silent)
+	}
+	switch code := rpcstatus.Code(err); {
+	case stopped != nil && ctx.Err() == context.Canceled: // only a signal does that
+		return fmt.Errorf("gave up: %w%s", stopped, unknown)
+	case code == codes.DeadlineExceeded || stopped != nil:
+		return fmt.Errorf("no answer from %s within %v: a longer --%s may help%s", endpoint, c.timeout, flagTimeout, unknown)
+	case code == codes.Unavailable && !reached:
+		return fmt.Errorf("no node answers at %s: %s: start one, or name others with --%s%s", endpoint, reasonOf(err), flagEndpoints, doubt)
+	case code == codes.Unavailable:
+		return fmt.Errorf("%s: %s: try again%s", endpoint, reasonOf(err), doubt)
+	case code == codes.Unimplemented:
+		return fmt.Errorf("%s cannot do this: it is an etcd, or an older Quorate", endpoint)
+	}
+	return fmt.Errorf("%s%s", reasonOf(err), doubt)
+}
+
+// reasonOf is what a status says, without gRPC's frame around the reason of a connection that
+// failed.
+func reasonOf(err error) string {
+	text := rpcstatus.Convert(err).Message()
+	if _, reason, ok := strings.Cut(text, `"transport: `); ok {
+		text = strings.TrimPrefix(strings.TrimSuffix(reason, `"`), "Error while dialing: ")
+	}
+	return cmp.Or(text, rpcstatus.Code(err).String())
+}

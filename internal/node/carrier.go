@@ -1,0 +1,408 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/placement"
+	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/store"
+)
+
+// carrier knows the catalog as this node's replica of the system keyspace has it, and keeps
+// what the node carries in step with it (N5).
+type carrier struct {
+	n    *Node
+	wake chan struct{} // holds one token while the system keyspace may have news
+	// writing holds one token while this node changes the catalog: changes of one node would
+	// only come before each other.
+	writing chan struct{}
+
+	mu struct {
+		sync.Mutex
+		catalog  *placement.Catalog
+		revision int64         // of the system keyspace, up to which the catalog is
+		changed  chan struct{} // closed when revision grows
+		carried  chan struct{} // closed when something was opened or closed
+	}
+
+	// The rest is run's own.
+	watcher *mvcc.Watcher
+	todo    map[string]bool // keyspaces whose record is to be compared with what is open
+	founded []*Keyspace     // just founded here, and without a leader so far
+	tries   int             // to elect one
+	swept   bool            // what an earlier run has left behind is gone
+}
+
+// Periods of the carrier.
+const (
+	// hastenPeriod is how often a shard that was just founded tries to elect its leader: the
+	// other nodes may open theirs a moment later.
+	hastenPeriod = 20 * time.Millisecond
+	hastenTries  = 100
+	// carryPeriod is how often it looks for what it could not do before, and for what has
+	// expired.
+	carryPeriod = time.Second
+)
+
+// watchBatch bounds the events that are taken over at once.
+const watchBatch = 1000
+
+func newCarrier(n *Node) *carrier {
+	c := &carrier{n: n, wake: make(chan struct{}, 1), writing: make(chan struct{}, 1), todo: make(map[string]bool)}
+	c.mu.catalog, c.mu.changed, c.mu.carried = placement.NewCatalog(), make(chan struct{}), make(chan struct{})
+	return c
+}
+
+// run follows the system keyspace until the node stops.
+func (c *carrier) run() {
+	defer func() {
+		if c.watcher != nil {
+			c.watcher.Close()
+		}
+	}()
+	slow, fast := time.NewTicker(carryPeriod), time.NewTicker(hastenPeriod)
+	defer slow.Stop()
+	defer fast.Stop()
+	for {
+		if !c.n.logged("read the catalog", c.follow()) {
+			c.restart()
+		}
+		if c.carry() {
+			c.hasten()
+		}
+		var hasten <-chan time.Time
+		if len(c.founded) > 0 {
+			hasten = fast.C
+		}
+		select {
+		case <-c.n.ctx.Done():
+			return
+		case <-c.wake:
+		case <-hasten:
+			c.hasten()
+		case <-slow.C:
+			c.n.logged("end the grace of deleted keyspaces", c.expire(c.n.ctx))
+			c.n.logged("erase what is left of deleted keyspaces", c.sweep(c.n.ctx))
+		}
+	}
+}
+
+// restart gives the watcher up; the next look begins with the whole state.
+func (c *carrier) restart() {
+	if c.watcher != nil {
+		c.watcher.Close()
+		c.watcher = nil
+	}
+}
+
+// follow takes over what is new in the system keyspace.
+func (c *carrier) follow() error {
+	if c.watcher == nil {
+		if err := c.load(); err != nil {
+			return err
+		}
+	}
+	for {
+		batch, err := c.watcher.Next(watchBatch)
+		if err != nil {
+			return err
+		}
+		if err := c.take(batch.Events); err != nil {
+			return err
+		}
+		if batch.Revision > 0 && !batch.Partial {
+			c.advance(batch.Revision)
+		}
+		if !batch.More {
+			return nil
+		}
+	}
+}
+
+// load reads the whole catalog and watches what comes behind it.
+func (c *carrier) load() error {
+	system := c.n.keyspaces.own(SystemKeyspace)
+	view, err := system.View()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	all := store.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}
+	res, err := view.Range(&all)
+	if err != nil {
+		return err
+	}
+	catalog := placement.NewCatalog()
+	for _, kv := range res.KVs {
+		if _, err := catalog.Put(kv.Key, kv.Value, kv.ModRevision); err != nil {
+			return err
+		}
+	}
+	revision := view.Revision()
+	c.watcher, err = system.DB().Watch(mvcc.WatchRequest{Key: all.Key, End: all.RangeEnd, Start: revision + 1}, c.rouse)
+	if err != nil {
+		return err
+	}
+	for _, k := range c.n.keyspaces.all() {
+		if k.shard >= placement.FirstShard {
+			c.todo[k.name] = true
+		}
+	}
+	for _, k := range catalog.Keyspaces() {
+		c.todo[k.Name] = true
+	}
+	c.mu.Lock()
+	c.mu.catalog = catalog
+	c.mu.Unlock()
+	c.advance(revision)
+	return nil
+}
+
+// rouse tells run that there is news; any goroutine may call it.
+func (c *carrier) rouse() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take takes events over.
+func (c *carrier) take(events []*mvcc.Event) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range events {
+		name, err := "", error(nil)
+		if e.Delete {
+			name = c.mu.catalog.Delete(e.KV.Key)
+		} else {
+			name, err = c.mu.catalog.Put(e.KV.Key, e.KV.Value, e.KV.ModRevision)
+		}
+		if err != nil {
+			return err
+		}
+		if name != "" {
+			c.todo[name] = true
+		}
+	}
+	return nil
+}
+
+// advance says that the catalog is that of a revision.
+func (c *carrier) advance(revision int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if revision > c.mu.revision {
+		c.mu.revision = revision
+		close(c.mu.changed)
+		c.mu.changed = make(chan struct{})
+	}
+}
+
+// await waits until the catalog is that of a revision or a later one.
+func (c *carrier) await(ctx context.Context, revision int64) error {
+	for {
+		c.mu.Lock()
+		reached, changed := c.mu.revision >= revision, c.mu.changed
+		c.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.n.ctx.Done():
+			return errStopping
+		}
+	}
+}
+
+// carry opens and closes what the catalog asks for, and reports whether it did any of that.
+// What does not work is tried again.
+func (c *carrier) carry() (did bool) {
+	for name := range c.todo {
+		record, ok := c.record(name)
+		var err error
+		if ok {
+			err = c.keep(&record)
+		} else {
+			err = c.drop(name)
+		}
+		if err == nil {
+			delete(c.todo, name)
+			did = true
+		} else if !errors.Is(err, shard.ErrReplicaBusy) {
+			c.n.logged("carry keyspace "+name, err)
+		}
+	}
+	if did {
+		c.mu.Lock()
+		close(c.mu.carried)
+		c.mu.carried = make(chan struct{})
+		c.mu.Unlock()
+	}
+	return did
+}
+
+// record is what the catalog says of a keyspace, as of now. Its slices are not written.
+func (c *carrier) record(name string) (placement.Keyspace, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.catalog.Keyspace(name)
+}
+
+// awaitCarried waits until something was opened or closed.
+func (c *carrier) awaitCarried(ctx context.Context, carried <-chan struct{}) error {
+	select {
+	case <-carried:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.n.ctx.Done():
+		return errStopping
+	}
+}
+
+// nextCarried is closed when something is opened or closed after the call.
+func (c *carrier) nextCarried() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.carried
+}
+
+// keep opens a keyspace's replica if this node is to carry one.
+func (c *carrier) keep(record *placement.Keyspace) error {
+	s := &record.Shards[0]
+	self := placement.Node{ID: uint64(c.n.identity.Node), Incarnation: c.n.identity.Incarnation}
+	k, open := c.n.keyspaces.of(shard.ID(s.ID))
+	switch {
+	case !open && !slices.Contains(s.Nodes, self):
+		return nil
+	case !open:
+		if !c.n.cfg.has(s.Engine) {
+			return fmt.Errorf("it runs on engine %q, which this program lacks: start one that has it", s.Engine)
+		}
+		var err error
+		if k, err = c.n.openShard(specOf(record)); err != nil {
+			return err
+		}
+		if k.fresh && s.Nodes[0] == self {
+			c.founded, c.tries = append(c.founded, k), 0
+		}
+	}
+	k.deleted.Store(record.State == placement.Deleted)
+	k.quota.Store(record.QuotaBytes)
+	c.n.unquoted.add(k)
+	return nil
+}
+
+// drop closes the replica of a keyspace that is gone.
+func (c *carrier) drop(name string) error {
+	k, open := c.n.keyspaces.named(name)
+	if !open {
+		return nil
+	}
+	return c.n.closeShard(k)
+}
+
+// specOf is what a node must know of a keyspace's shard.
+func specOf(record *placement.Keyspace) *shardSpec {
+	s := &record.Shards[0]
+	spec := &shardSpec{id: shard.ID(s.ID), keyspace: record.Name, record: shardRecord{Engine: s.Engine}}
+	for _, n := range s.First {
+		spec.first.Voters = append(spec.first.Voters, shard.ReplicaOf(shard.NodeID(n.ID), n.Incarnation))
+	}
+	slices.Sort(spec.first.Voters)
+	return spec
+}
+
+// hasten lets the first nodes of shards that were just founded campaign.
+func (c *carrier) hasten() {
+	c.tries++
+	c.founded = slices.DeleteFunc(c.founded, func(k *Keyspace) bool {
+		return k.Status().Leader != 0 || c.tries > hastenTries
+	})
+	if len(c.founded) == 0 {
+		return
+	}
+	c.n.mail.post(event{kind: eventCall, call: c.hastenAll(slices.Clone(c.founded))})
+}
+
+func (c *carrier) hastenAll(keyspaces []*Keyspace) func() error {
+	return func() error {
+		for _, k := range keyspaces {
+			c.n.host.HastenShard(k.shard)
+		}
+		return nil
+	}
+}
+
+// sweep erases, once, what an earlier run has left of shards that are in no catalog any
+// more: it may have ended between the two halves of closing one.
+func (c *carrier) sweep(ctx context.Context) error {
+	if c.swept || c.n.keyspaces.own(SystemKeyspace).Status().Leader == 0 {
+		return nil
+	}
+	if err := c.refresh(ctx); err != nil {
+		return err
+	}
+	if err := c.follow(); err != nil {
+		return err
+	}
+	stored, err := store.Shards(c.n.engine)
+	if err != nil {
+		return err
+	}
+	for _, g := range c.n.log.log.Groups() {
+		if id := shard.ID(g); !slices.Contains(stored, id) {
+			stored = append(stored, id)
+		}
+	}
+	for _, id := range stored {
+		if id < placement.FirstShard || c.known(id) {
+			continue
+		}
+		if _, open := c.n.keyspaces.of(id); open {
+			continue
+		}
+		if err := c.erase(id); err != nil {
+			return err
+		}
+		c.n.cfg.Logger.Info("erased what was left of a deleted shard", "shard", id)
+	}
+	c.swept = true
+	return nil
+}
+
+func (c *carrier) known(id shard.ID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.catalog.Has(uint64(id))
+}
+
+// erase forgets a shard that is not open.
+func (c *carrier) erase(id shard.ID) error {
+	if err := store.Erase(c.n.engine, id); err != nil {
+		return err
+	}
+	return c.n.onLoop(func() error {
+		c.n.host.Forget(shard.Group(id))
+		return nil
+	})
+}
+
+// refresh waits until the catalog has everything that was acknowledged before the call.
+func (c *carrier) refresh(ctx context.Context) error {
+	system := c.n.keyspaces.own(SystemKeyspace)
+	if err := system.Barrier(ctx); err != nil {
+		return err
+	}
+	c.rouse()
+	return nil
+}

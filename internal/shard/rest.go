@@ -1,0 +1,213 @@
+package shard
+
+import (
+	"slices"
+
+	"github.com/quorate/quorate/consensus"
+)
+
+// Most groups of a node have nothing to do most of the time. A group at rest costs nothing: none
+// of its replicas is ticked, and its leader sends no heartbeats. Instead nodes that have
+// groups at rest in common tell each other that they live, one message for all of them.
+//
+// A leader that has been idle for restAfter election timeouts, and whose followers have
+// everything, says so to them and rests; a follower that is as far and follows that leader rests,
+// too (H11). What makes a machine say something wakes its replica; a late answer to a heartbeat
+// does not. If they do not agree, the one that is awake soon asks for an election, which the
+// others refuse, and wakes them.
+
+// KindRest is a message from host to host; no machine sees it. With a Group its leader says
+// that it rests: Index is the log's end. Without one the node only says that it lives.
+const KindRest consensus.MessageKind = 255
+
+// restAfter is how long nothing must have happened before a group rests, in election
+// timeouts.
+const restAfter = 2
+
+// pair is what a host knows of another node with which it has groups at rest in common.
+type pair struct {
+	node    NodeID
+	resting int  // groups
+	silent  int  // ticks since it was heard
+	gone    bool // it has been silent for an election timeout, and the groups know; until it is heard
+}
+
+// pairs are ascending by node; there are as many as nodes in the cluster at most.
+type pairs []pair
+
+func (p *pairs) of(node NodeID) *pair {
+	at, ok := slices.BinarySearchFunc(*p, node, func(x pair, node NodeID) int { return compareNodes(x.node, node) })
+	if !ok {
+		*p = slices.Insert(*p, at, pair{node: node})
+	}
+	return &(*p)[at]
+}
+
+func compareNodes(a, b NodeID) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// active notes that something happened, and wakes the replica.
+func (r *Replica) active() {
+	r.idle = 0
+	r.wake()
+}
+
+// wake lets time pass for the replica again.
+func (r *Replica) wake() {
+	if !r.resting {
+		return
+	}
+	r.resting, r.idle = false, 0
+	for _, node := range r.with {
+		r.host.pairs.of(node).resting--
+	}
+	r.with = nil
+	r.host.resting--
+	r.host.list(r)
+}
+
+// list sees to it that a replica is ticked.
+func (h *Host) list(r *Replica) {
+	if !r.listed {
+		r.listed, h.unsorted = true, true
+		h.awake = append(h.awake, r)
+	}
+}
+
+// rest stops the replica's time. others are the group's nodes.
+func (r *Replica) rest(others []NodeID) {
+	r.resting, r.with = true, others
+	if m, ok := r.machine.(consensus.Shrinker); ok {
+		m.Shrink()
+	}
+	r.held, r.unsynced, r.queue, r.own = nil, nil, proposalQueue{}, nil
+	r.host.resting++
+	for _, node := range others {
+		p := r.host.pairs.of(node)
+		if p.resting++; p.resting == 1 && !p.gone {
+			p.silent = 0
+		}
+	}
+}
+
+// quiet reports whether nothing of this replica is under way, here or at its machine.
+func (r *Replica) quiet(s *consensus.Status) bool {
+	return len(r.queue.commands) == 0 && len(r.held) == 0 && len(r.unsynced) == 0 && !r.applying && r.install == nil && !r.doubt &&
+		len(r.holders) == 0 && r.reads == 0 && len(r.own) == 0 && len(r.lessor.leases) == 0 &&
+		s.Transferee == 0 && !s.Configuration.Joint() &&
+		s.Commit == s.LastIndex && s.Durable == s.LastIndex && s.Applied == s.LastIndex
+}
+
+// unlisted takes a replica that rests, or may, off the list of those that are ticked.
+func (r *Replica) unlisted() bool {
+	r.listed = !r.resting && !r.restIfIdle()
+	return !r.listed
+}
+
+// restIfIdle puts a led group to rest when it may, and reports whether it did.
+func (r *Replica) restIfIdle() bool {
+	if r.idle++; !r.state.Leads || r.idle < restAfter*r.host.cfg.Timing.ElectionTicks {
+		return false
+	}
+	s := r.machine.Status()
+	if s.Role != consensus.Leader || !r.quiet(&s) {
+		return false
+	}
+	for i := range s.Peers {
+		// A replica whose node is dead hears of what it misses when it comes back.
+		if p := &s.Peers[i]; p.Match != s.LastIndex && p.Active {
+			return false
+		}
+	}
+	var others []NodeID
+	for i := range s.Peers {
+		p := &s.Peers[i]
+		others = append(others, NodeOf(p.ID))
+		if p.Match != s.LastIndex {
+			continue
+		}
+		r.transmit(&consensus.Message{
+			Kind: KindRest, Group: Group(r.id), From: r.self, To: p.ID, Epoch: s.HardState.Epoch, Index: s.LastIndex,
+		})
+	}
+	r.rest(others)
+	return true
+}
+
+// leaderRests takes a leader's word that its group rests. A replica that is not as far stays
+// awake.
+func (r *Replica) leaderRests(m *consensus.Message) {
+	if r.resting {
+		return
+	}
+	s := r.machine.Status()
+	if s.Leader != m.From || s.HardState.Epoch != m.Epoch || s.LastIndex != m.Index || !r.quiet(&s) {
+		return
+	}
+	r.rest([]NodeID{NodeOf(m.From)})
+}
+
+// beatPairs tells the nodes with groups at rest that this one lives, and finds out which of
+// them do not.
+func (h *Host) beatPairs() {
+	beat := h.ticks%h.cfg.Timing.HeartbeatTicks == 0
+	for i := range h.pairs {
+		p := &h.pairs[i]
+		if p.resting == 0 {
+			continue
+		}
+		if beat {
+			h.ports.Network.Send(p.node, &consensus.Message{
+				Kind: KindRest, From: ReplicaOf(h.cfg.Node, h.cfg.Incarnation), To: ReplicaOf(p.node, 1),
+			})
+		}
+		if p.silent++; p.silent >= h.cfg.Timing.ElectionTicks && !p.gone {
+			p.gone = true
+			h.wakeWith(p.node)
+		}
+	}
+}
+
+// wakeWith wakes the groups that rest with a node: they may have lost their leader, or the
+// leader its quorum. Who leads on without it rests again.
+func (h *Host) wakeWith(node NodeID) {
+	for _, r := range h.order {
+		if !r.resting || !slices.Contains(r.with, node) {
+			continue
+		}
+		r.active()
+		if NodeOf(r.state.Leader) == node {
+			// No heartbeat could say more: its election timeout is over.
+			r.machine.Done(consensus.Done{Peer: r.state.Leader, State: consensus.PeerReset})
+			h.touch(r)
+		}
+	}
+}
+
+// hears notes a sign of life of another node.
+func (h *Host) hears(from consensus.ReplicaID) {
+	at, ok := slices.BinarySearchFunc(h.pairs, NodeOf(from), func(x pair, node NodeID) int { return compareNodes(x.node, node) })
+	if !ok {
+		return
+	}
+	p := &h.pairs[at]
+	if p.silent = 0; !p.gone {
+		return
+	}
+	p.gone = false
+	for _, r := range h.order { // it may have missed something, and not know who leads
+		if r.resting && r.state.Leads && slices.Contains(r.with, p.node) {
+			r.active()
+		}
+	}
+}
+
+// Resting is the number of replicas at rest.
+func (h *Host) Resting() int { return h.resting }

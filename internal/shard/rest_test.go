@@ -1,0 +1,349 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/consensus/etcdraft"
+	"github.com/quorate/quorate/consensus/paxos"
+	"github.com/quorate/quorate/consensus/raft"
+	"github.com/quorate/quorate/internal/engine"
+	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/store"
+	"github.com/quorate/quorate/internal/wal"
+)
+
+// fleet is a few hosts with real logs and stores, and a network that loses nothing between
+// those that run. Everything is done at once, in one goroutine.
+type fleet struct {
+	t     *testing.T
+	hosts []*fleetHost
+	sent  int // messages since the last look, those between hosts alone included
+}
+
+// fleetHost is a host and its ports.
+type fleetHost struct {
+	LogPort
+	NetworkPort
+	Outcome
+	f       *fleet
+	host    *Host
+	log     *wal.Log
+	stopped bool // its process is frozen: it neither hears nor says anything
+	inbox   []consensus.Message
+	tickets []Ticket
+	jobs    []*ApplyJob
+}
+
+// Timing of a fleet: an election timeout is ten ticks.
+const fleetElection = 10
+
+func newFleet(t *testing.T, e consensus.Engine, hosts, groups int) *fleet {
+	f := &fleet{t: t}
+	var first consensus.Configuration
+	for i := range hosts {
+		first.Voters = append(first.Voters, ReplicaOf(NodeID(i+1), 1))
+	}
+	for i := range hosts {
+		log, err := wal.Open(env.OSFS(), t.TempDir(), wal.Options{SegmentBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { log.Close() })
+		x := &fleetHost{f: f, log: log}
+		x.host = NewHost(HostConfig{
+			Node: NodeID(i + 1), Incarnation: 1, Timing: Timing{ElectionTicks: fleetElection, HeartbeatTicks: 2},
+			BatchBytes: 64 << 10,
+		}, Ports{Log: x, Network: x, Apply: x, Outcome: x})
+		memory := engine.NewMemory()
+		for g := range groups {
+			s, err := store.Open(memory, ID(g+1), store.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := ReplicaConfig{Engine: e, Store: s, Waiters: NewWaiters(func(int) {})}
+			c.Machine.Rand = rand.New(rand.NewPCG(uint64(i), uint64(g)))
+			c.Machine.Log.Configuration = first.Clone()
+			if _, err := x.host.Add(ID(g+1), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.hosts = append(f.hosts, x)
+	}
+	return f
+}
+
+func (x *fleetHost) Append(ticket Ticket, b *wal.Batch) {
+	if err := errors.Join(x.log.Write(b), x.log.Sync()); err != nil {
+		x.f.t.Fatal(err)
+	}
+	x.tickets = append(x.tickets, ticket)
+}
+
+func (x *fleetHost) HighestOrig(g consensus.GroupID, s consensus.Span) (consensus.Epoch, bool) {
+	return x.log.HighestOrig(g, s)
+}
+
+func (x *fleetHost) Holds(g consensus.GroupID, i consensus.Index, e consensus.Epoch) bool {
+	return x.log.Holds(g, i, e)
+}
+
+func (x *fleetHost) Submit(job *ApplyJob) { x.jobs = append(x.jobs, job) }
+
+func (x *fleetHost) Send(to NodeID, m *consensus.Message) bool {
+	x.f.sent++
+	if o := x.f.hosts[to-1]; !o.stopped && !x.stopped {
+		copied := *m
+		copied.Entries = slices.Clone(m.Entries)
+		o.inbox = append(o.inbox, copied)
+	}
+	return true
+}
+
+func (x *fleetHost) RoleChanged(ID, LeaderState)                         {}
+func (x *fleetHost) Advanced(ID, consensus.Index, consensus.Epoch)       {}
+func (x *fleetHost) ReadReady(ID, consensus.ProposalID, consensus.Index) {}
+func (x *fleetHost) Dropped(ID, []consensus.ProposalID)                  {}
+
+// settle does all that follows from what was done.
+func (f *fleet) settle() {
+	for busy := true; busy; {
+		busy = false
+		for _, x := range f.hosts {
+			if x.stopped {
+				x.inbox = nil
+				continue
+			}
+			inbox, tickets, jobs := x.inbox, x.tickets, x.jobs
+			x.inbox, x.tickets, x.jobs = nil, nil, nil
+			busy = busy || len(inbox)+len(tickets)+len(jobs) > 0
+			for i := range inbox {
+				_ = x.host.Receive(&inbox[i]) // of a group that was removed, perhaps
+			}
+			for _, ticket := range tickets {
+				x.host.Durable(ticket)
+			}
+			for _, job := range jobs {
+				job.Run(x.log)
+				if err := x.host.Applied(job); err != nil {
+					f.t.Fatal(err)
+				}
+			}
+			x.host.Process()
+		}
+	}
+}
+
+func (f *fleet) tick() {
+	for _, x := range f.hosts {
+		if !x.stopped {
+			x.host.Tick()
+			x.host.Process()
+		}
+	}
+	f.settle()
+}
+
+// until ticks until something holds, and returns how often; more than most is a failure.
+func (f *fleet) until(what string, most int, holds func() bool) int {
+	f.t.Helper()
+	for n := range most {
+		if holds() {
+			return n
+		}
+		f.tick()
+	}
+	f.t.Fatalf("not in %d ticks: %s", most, what)
+	return 0
+}
+
+// rests reports whether all replicas of the hosts that run are at rest.
+func (f *fleet) rests() bool {
+	for _, x := range f.hosts {
+		if !x.stopped && x.host.Resting() != len(x.host.Replicas()) {
+			return false
+		}
+	}
+	return true
+}
+
+// leader is the running host that leads a group, nil without one.
+func (f *fleet) leader(id ID) *fleetHost {
+	for _, x := range f.hosts {
+		if r, ok := x.host.Replica(id); ok && !x.stopped && r.State().Leads {
+			return x
+		}
+	}
+	return nil
+}
+
+// put writes to a group; the value is told by its serial number.
+func (f *fleet) put(id ID, serial int) {
+	f.t.Helper()
+	l := f.leader(id)
+	put := store.PutRequest{Key: []byte("k"), Value: fmt.Append(nil, serial)}
+	data := store.AppendEnvelope(nil, &store.Envelope{Kind: store.KindPut, Shard: id, Body: put.AppendTo(nil)})
+	r, _ := l.host.Replica(id)
+	if err := l.host.Propose(id, r.State().Epoch, consensus.Command{Data: data}); err != nil {
+		f.t.Fatal(err)
+	}
+	l.host.Process()
+	f.settle()
+}
+
+// has reports whether every running replica of a group has applied so many puts.
+func (f *fleet) has(id ID, puts int64) bool {
+	for _, x := range f.hosts {
+		if r, ok := x.host.Replica(id); ok && !x.stopped && r.Store().DB().Head().Revision != 1+puts {
+			return false
+		}
+	}
+	return true
+}
+
+func eachEngine(t *testing.T, test func(t *testing.T, e consensus.Engine)) {
+	for _, e := range []consensus.Engine{raft.Engine, paxos.Engine, etcdraft.Engine} {
+		t.Run(e.Name, func(t *testing.T) { test(t, e) })
+	}
+}
+
+// Goal: groups that have nothing to do cost one message for each pair of nodes in a
+// heartbeat interval, however many they are, and no tick; a write wakes its group alone, is decided
+// at once, and its group rests again.
+func TestGroupsRest(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e consensus.Engine) {
+		const groups = 20
+		f := newFleet(t, e, 3, groups)
+		f.until("all rest", 200, f.rests)
+		f.sent = 0
+		for range 100 {
+			f.tick()
+		}
+		if pairs, beats := 6, 50; f.sent > pairs*beats || f.sent == 0 || !f.rests() {
+			t.Errorf("%d messages in 100 ticks of %d groups at rest, all rest: %v", f.sent, groups, f.rests())
+		}
+		f.put(7, 1)
+		if !f.has(7, 1) {
+			t.Error("a write to a group at rest is not everywhere at once")
+		}
+		if awake := groups - f.leader(7).host.Resting(); awake != 1 {
+			t.Errorf("one write wakes %d groups", awake)
+		}
+		f.until("it rests again", 10*fleetElection, f.rests)
+	})
+}
+
+// Goal: when a leader's process stands still, or its node is gone, the groups that rest with
+// it find out by themselves, and elect as soon as those that are awake would; others go on
+// resting. When the node comes back it catches up.
+func TestGroupsAtRestLoseLeader(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e consensus.Engine) {
+		const groups = 12
+		f := newFleet(t, e, 3, groups)
+		f.until("all rest", 200, f.rests)
+		dead := f.leader(1)
+		dead.stopped = true
+		led := func() bool {
+			for g := range groups {
+				if f.leader(ID(g+1)) == nil {
+					return false
+				}
+			}
+			return true
+		}
+		ticks := f.until("another one leads each", 10*fleetElection, led)
+		if ticks > 4*fleetElection {
+			t.Errorf("elections take %d ticks, an election timeout is %d", ticks, fleetElection)
+		}
+		for g := range groups {
+			f.put(ID(g+1), 1)
+		}
+		f.until("the others rest without the dead one", 20*fleetElection, f.rests)
+		for range 5 * fleetElection {
+			if f.tick(); !f.rests() {
+				t.Fatal("a dead node wakes the others again and again")
+			}
+		}
+		dead.stopped = false
+		f.until("it catches up", 20*fleetElection, func() bool {
+			for g := range groups {
+				if !f.has(ID(g+1), 1) {
+					return false
+				}
+			}
+			return true
+		})
+		f.until("all rest", 20*fleetElection, f.rests)
+	})
+}
+
+// Goal: a group in which something is under way, or whose leases run, does not rest.
+func TestBusyGroupsStayAwake(t *testing.T) {
+	f := newFleet(t, raft.Engine, 3, 2)
+	f.until("all rest", 200, f.rests)
+	grant := store.LeaseGrantRequest{ID: 5, TTLSeconds: 1000}
+	l := f.leader(1)
+	r, _ := l.host.Replica(1)
+	data := store.AppendEnvelope(nil, &store.Envelope{Kind: store.KindLeaseGrant, Shard: 1, Body: grant.AppendTo(nil)})
+	if err := l.host.Propose(1, r.State().Epoch, consensus.Command{Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	l.host.Process()
+	f.settle()
+	for range 10 * fleetElection {
+		f.tick()
+	}
+	for _, x := range f.hosts {
+		if x.host.Resting() != 1 {
+			t.Errorf("%d of 2 groups rest, one of which has a lease", x.host.Resting())
+		}
+	}
+}
+
+// Goal: a replica that is removed says nothing more, is forgotten by the log, and leaves the
+// others of its node alone; one with work under way stays.
+func TestRemove(t *testing.T) {
+	f := newFleet(t, raft.Engine, 3, 3)
+	f.until("all rest", 200, f.rests)
+	x := f.hosts[0]
+	l := f.leader(2)
+	put := store.PutRequest{Key: []byte("k"), Value: []byte("v")}
+	r, _ := l.host.Replica(2)
+	data := store.AppendEnvelope(nil, &store.Envelope{Kind: store.KindPut, Shard: 2, Body: put.AppendTo(nil)})
+	if err := l.host.Propose(2, r.State().Epoch, consensus.Command{Data: data}); err != nil {
+		t.Fatal(err)
+	}
+	l.host.Process() // its append is on the way to the disk
+	if err := l.host.Remove(2); !errors.Is(err, ErrReplicaBusy) {
+		t.Errorf("removed with an append under way: %v", err)
+	}
+	f.settle()
+	for _, o := range f.hosts {
+		if err := o.host.Remove(2); err != nil {
+			t.Fatal(err)
+		}
+		o.host.Process()
+	}
+	f.settle()
+	if err := x.host.Remove(2); !errors.Is(err, ErrUnknownShard) {
+		t.Errorf("removed twice: %v", err)
+	}
+	if slices.Contains(x.log.Groups(), Group(2)) {
+		t.Error("the log still knows the group")
+	}
+	m := consensus.Message{Kind: raft.KindHeartbeat, Group: 2, From: ReplicaOf(2, 1), To: ReplicaOf(1, 1), Epoch: 9}
+	if err := x.host.Receive(&m); !errors.Is(err, ErrUnknownShard) {
+		t.Errorf("a message for it: %v", err)
+	}
+	for _, id := range []ID{1, 3} {
+		f.put(id, 1)
+		if !f.has(id, 1) {
+			t.Errorf("group %d does not go on", id)
+		}
+	}
+	f.until("the others rest", 20*fleetElection, f.rests)
+}
