@@ -1,4 +1,4 @@
-# What can be made. Targets write to bin/ and .soak/ only, engines and ring to docs/.
+# What can be made. Targets write to bin/ and .soak/ only, engines and ring to docs/, proto to api/.
 
 MODULES := . e2e bench
 SEED    ?= 1
@@ -32,7 +32,7 @@ bin/golangci-lint: tools/golangci/go.mod tools/golangci/go.sum
 
 .PHONY: fmt
 fmt: ## format the code
-	gofmt -s -w cmd consensus examples internal ring e2e bench
+	gofmt -s -w api client cmd consensus examples internal ring e2e bench
 
 .PHONY: sim
 sim: ## one simulated run: make sim SEED=7 ARGS=--trace
@@ -66,6 +66,10 @@ engines: $(if $(BENCH),bench-engines) ## tables and pictures of docs/engines.md;
 ring: ## tables and pictures of docs/ring.md, times measured anew; the libraries come from the network
 	go test ./ring/internal/contest -count=1 -run TestDocument -ring.write -test.benchtime 50ms
 	cd ring/compare && go test -count=1 -run TestDocument -ring.write -test.benchtime 50ms
+
+.PHONY: proto
+proto: ## the Go files of api/, from its .proto files; no protoc needed
+	cd tools && go run ./protogen ../api
 
 .PHONY: ci
 ci: ## all checks of a commit; at most 15 minutes on two cores

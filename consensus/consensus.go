@@ -187,6 +187,14 @@ type Machine interface {
 	Status() Status
 }
 
+// Shrinker is a Machine that can do with less memory for a while. Drivers of many groups look
+// for it.
+type Shrinker interface {
+	// Shrink gives back what is kept only to be used again, unless Ready has something to
+	// say. It ends the validity of what Ready returned last.
+	Shrink()
+}
+
 // Engine makes machines of one kind.
 type Engine struct {
 	// Name is what operators write: "raft".

@@ -152,3 +152,11 @@ func trim[T any](buf *[]T) {
 		*buf = nil
 	}
 }
+
+// Shrink implements consensus.Shrinker.
+func (m *Machine) Shrink() {
+	if m.work() {
+		return
+	}
+	m.queue, m.ready = queue{written: m.queue.written}, consensus.Ready{Append: consensus.Append{Seq: m.disk.issued}}
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 )
 
 // statusTimeout bounds one Status call while looking for a leader.
@@ -22,12 +25,45 @@ const statusTimeout = 2 * time.Second
 // Dial opens a plain gRPC connection to m. Message sizes are not limited on
 // the client, so that the server's own limits are what a test meets.
 func (m *Member) Dial() (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{}
+	if name := *keyspaceFlag; name != "" && m.bin.Name == "quorate" {
+		options = append(options, inKeyspace(name)...)
+	}
 	retry := backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}
-	return grpc.NewClient("passthrough:///"+m.ClientAddr,
+	return grpc.NewClient("passthrough:///"+m.ClientAddr, append(options,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: time.Second}),
 		grpc.WithDefaultCallOptions(
-			grpc.MaxCallSendMsgSize(math.MaxInt32), grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+			grpc.MaxCallSendMsgSize(math.MaxInt32), grpc.MaxCallRecvMsgSize(math.MaxInt32)))...)
+}
+
+// inKeyspace makes every call of a connection one to a keyspace of quorate's.
+func inKeyspace(name string) []grpc.DialOption {
+	with := func(ctx context.Context) context.Context {
+		return metadata.AppendToOutgoingContext(ctx, "quorate-keyspace", name)
+	}
+	return []grpc.DialOption{
+		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			return invoke(with(ctx), method, req, reply, cc, opts...)
+		}),
+		grpc.WithChainStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return stream(with(ctx), desc, cc, method, opts...)
+		}),
+	}
+}
+
+// createKeyspace creates the keyspace under test, as a user does.
+func (c *Cluster) createKeyspace(ctx context.Context) error {
+	m := c.Members[0]
+	if *keyspaceFlag == "" || m.bin.Name != "quorate" {
+		return nil
+	}
+	out, err := exec.CommandContext(ctx, m.bin.Path, "keyspace", "create", *keyspaceFlag,
+		"--engine="+Engine(), "--endpoints="+strings.Join(c.Endpoints(), ",")).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("create keyspace %s: %w: %s", *keyspaceFlag, err, out)
+	}
+	return nil
 }
 
 // Client opens an official etcd client to the given endpoints and closes it

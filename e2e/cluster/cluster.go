@@ -72,6 +72,9 @@ func Start(t testing.TB, o Options) *Cluster {
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.createKeyspace(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 

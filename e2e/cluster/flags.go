@@ -17,6 +17,8 @@ var (
 		"path of a built quorate binary; empty builds ../cmd/quorate")
 	engineFlag = flag.String("engine", envString("E2E_ENGINE", "raft"),
 		"consensus engine of quorate's members: raft, paxos or etcdraft")
+	keyspaceFlag = flag.String("keyspace", envString("E2E_KEYSPACE", ""),
+		"keyspace in which quorate is asked, created for that; empty: the default one")
 	seedFlag = flag.Uint64("seed", envUint("E2E_SEED", 0),
 		"seed of every random choice; 0 takes one from the clock and prints it")
 )
@@ -37,10 +39,14 @@ func UnderTest() string { return *serverFlag }
 
 // Again is the flags that repeat a run on the same server, for messages.
 func Again() string {
+	again := "-server " + UnderTest()
 	if UnderTest() == "quorate" && Engine() != "raft" {
-		return "-server quorate -engine " + Engine()
+		again += " -engine " + Engine()
 	}
-	return "-server " + UnderTest()
+	if *keyspaceFlag != "" {
+		again += " -keyspace " + *keyspaceFlag
+	}
+	return again
 }
 
 // Engine names the consensus engine of quorate's members.

@@ -1,0 +1,345 @@
+// Command keyspaces measures what many keyspaces cost: to create them, to have them idle, to
+// start again with them, to write to one that was idle, to lose the node that leads a third
+// of them, and to use a hundred instead of one.
+//
+//	go run ./keyspaces -keyspaces 1000
+//	go run ./keyspaces -etcds 100       the same number of etcd clusters, to compare
+//
+// Three members on this machine. It prints a table in Markdown.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/etcdmain"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	quoratev1 "github.com/quorate/quorate/api/quorate/v1"
+	"github.com/quorate/quorate/bench/internal/cluster"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == builtInEtcd {
+		etcdmain.Main(append([]string{"etcd"}, os.Args[2:]...))
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	count := flag.Int("keyspaces", 1000, "how many keyspaces")
+	etcds := flag.Int("etcds", 0, "measure so many three-member etcd clusters instead")
+	ours := flag.String("ours", "", "a built quorate; empty builds ../cmd/quorate")
+	flag.Parse()
+	if err := run(ctx, *count, *etcds, *ours); err != nil {
+		fmt.Fprintln(os.Stderr, "keyspaces:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, count, etcds int, ours string) error {
+	dir, err := os.MkdirTemp("", "quorate-keyspaces-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	fmt.Println("| what | measured |\n|---|---|")
+	if etcds > 0 {
+		return manyEtcds(ctx, etcds, dir)
+	}
+	if ours == "" {
+		ours = filepath.Join(dir, "quorate")
+		build := exec.CommandContext(ctx, "go", "build", "-o", ours, "./cmd/quorate")
+		build.Dir = ".."
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build ../cmd/quorate: %w: %s", err, out)
+		}
+	}
+	c, err := cluster.Start(ctx, cluster.System{Name: "quorate", Command: []string{ours, "serve"}}, dir)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	m := &measurement{cluster: c, count: count}
+	for _, step := range []func(context.Context) error{m.dial, m.create, m.idle, m.coldWrites, m.spread, m.restart, m.lose} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measurement is one cluster with its keyspaces.
+type measurement struct {
+	cluster *cluster.Cluster
+	count   int
+	conns   []*grpc.ClientConn
+}
+
+func row(what, format string, args ...any) {
+	fmt.Printf("| %s | %s |\n", what, fmt.Sprintf(format, args...))
+}
+
+func (m *measurement) dial(context.Context) error {
+	for _, endpoint := range m.cluster.Endpoints() {
+		conn, err := grpc.NewClient("passthrough:///"+endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return err
+		}
+		m.conns = append(m.conns, conn)
+	}
+	return nil
+}
+
+func name(i int) string { return fmt.Sprintf("k%05d", i) }
+
+// each calls do for every i below n, workers at a time, until one fails.
+func each(ctx context.Context, n, workers int, do func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := range next {
+				if err := do(ctx, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for i := 0; i < n && ctx.Err() == nil; i++ {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+const creators = 8
+
+func (m *measurement) create(ctx context.Context) error {
+	start := time.Now()
+	err := each(ctx, m.count, creators, func(ctx context.Context, i int) error {
+		_, err := quoratev1.NewKeyspacesClient(m.conns[i%len(m.conns)]).Create(ctx, &quoratev1.CreateRequest{Name: name(i)})
+		if err != nil {
+			return fmt.Errorf("create %s: %w", name(i), err)
+		}
+		return nil
+	})
+	row(fmt.Sprintf("create %d keyspaces × 3 replicas, %d at a time", m.count, creators), "%.1f s", time.Since(start).Seconds())
+	return err
+}
+
+const idleWindow = 10 * time.Second
+
+// idle waits until all groups rest and measures what they cost then.
+func (m *measurement) idle(ctx context.Context) error {
+	start := time.Now()
+	for quiet := 0; quiet < 3; {
+		before, err := m.cluster.CPU()
+		if err != nil {
+			return err
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		after, err := m.cluster.CPU()
+		if err != nil {
+			return err
+		}
+		if quiet++; after-before > 200*time.Millisecond {
+			quiet = 0
+		}
+		if time.Since(start) > 5*time.Minute {
+			return fmt.Errorf("not idle after 5 minutes: %v of CPU in a second", after-before)
+		}
+	}
+	before, err := m.cluster.CPU()
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, idleWindow); err != nil {
+		return err
+	}
+	after, err := m.cluster.CPU()
+	if err != nil {
+		return err
+	}
+	memory, err := m.cluster.Memory()
+	if err != nil {
+		return err
+	}
+	nodes := float64(len(m.conns))
+	row("idle, CPU per node", "%.2f %% of a core", 100*(after-before).Seconds()/idleWindow.Seconds()/nodes)
+	row("idle, memory per node (RSS)", "%.0f MB", float64(memory.ResidentBytes)/nodes/1e6)
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func (m *measurement) put(ctx context.Context, node, keyspace int, key string) error {
+	ctx = metadata.AppendToOutgoingContext(ctx, "quorate-keyspace", name(keyspace))
+	_, err := pb.NewKVClient(m.conns[node%len(m.conns)]).Put(ctx, &pb.PutRequest{Key: []byte(key), Value: make([]byte, 256)})
+	if err != nil {
+		return fmt.Errorf("put in %s: %w", name(keyspace), err)
+	}
+	return nil
+}
+
+// coldWrites writes once to each of some keyspaces that rest.
+func (m *measurement) coldWrites(ctx context.Context) error {
+	var took []time.Duration
+	for i := 0; i < m.count; i += max(1, m.count/200) {
+		start := time.Now()
+		if err := m.put(ctx, i, i, "cold"); err != nil {
+			return err
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	row("first write to a cold keyspace", "p50 %.1f ms, p99 %.1f ms", ms(took[len(took)/2]), ms(took[len(took)*99/100]))
+	return nil
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// spread compares the throughput of a hundred keyspaces with that of one.
+func (m *measurement) spread(ctx context.Context) error {
+	const clients, puts = 64, 20000
+	rate := func(keyspaces int) (float64, error) {
+		start := time.Now()
+		err := each(ctx, puts, clients, func(ctx context.Context, i int) error {
+			return m.put(ctx, i, i%keyspaces, fmt.Sprint("key", i%1000))
+		})
+		return puts / time.Since(start).Seconds(), err
+	}
+	var ratios []float64
+	for range 5 {
+		one, err := rate(1)
+		if err != nil {
+			return err
+		}
+		many, err := rate(min(100, m.count))
+		if err != nil {
+			return err
+		}
+		ratios = append(ratios, many/one)
+	}
+	slices.Sort(ratios)
+	row("puts per second over 100 keyspaces / over one, 64 clients, median of 5 turns", "%.2f", ratios[len(ratios)/2])
+	return nil
+}
+
+// restart stops a node and starts it again; then all at once.
+func (m *measurement) restart(ctx context.Context) error {
+	m.cluster.Kill(0)
+	start := time.Now()
+	if err := m.cluster.Restart(ctx, 0); err != nil {
+		return err
+	}
+	if err := m.insist(ctx, 0, m.count-1); err != nil {
+		return err
+	}
+	row("a node restarts: until it serves the last keyspace", "%.1f s", time.Since(start).Seconds())
+	return nil
+}
+
+// insist puts until that works.
+func (m *measurement) insist(ctx context.Context, node, keyspace int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		one, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := m.put(one, node, keyspace, "insist")
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// lose kills a node that leads its share and writes to every keyspace.
+func (m *measurement) lose(ctx context.Context) error {
+	if err := sleep(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	m.cluster.Kill(1) // 0 has been restarted, and leads nothing
+	start := time.Now()
+	err := each(ctx, m.count, 64, func(ctx context.Context, i int) error { return m.insist(ctx, 2*(i%2), i) })
+	row("a node dies: until every keyspace has taken a write", "%.1f s", time.Since(start).Seconds())
+	return err
+}
+
+// builtInEtcd makes this program a member of etcd.
+const builtInEtcd = "etcd-member"
+
+// manyEtcds starts as many clusters of etcd, one after the other, and leaves them idle.
+func manyEtcds(ctx context.Context, count int, dir string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var clusters []*cluster.Cluster
+	defer func() {
+		for _, c := range clusters {
+			c.Close()
+		}
+	}()
+	start := time.Now()
+	for range count {
+		c, err := cluster.Start(ctx, cluster.System{Name: "etcd", Command: []string{self, builtInEtcd, "--log-level=error"}}, dir)
+		if err != nil {
+			return err
+		}
+		clusters = append(clusters, c)
+	}
+	row(fmt.Sprintf("start %d clusters of three etcd members", count), "%.1f s", time.Since(start).Seconds())
+	if err := sleep(ctx, idleWindow); err != nil {
+		return err
+	}
+	var before, after time.Duration
+	var memory int64
+	for _, c := range clusters {
+		used, err := c.CPU()
+		if err != nil {
+			return err
+		}
+		before += used
+	}
+	if err := sleep(ctx, idleWindow); err != nil {
+		return err
+	}
+	for _, c := range clusters {
+		used, err := c.CPU()
+		if err != nil {
+			return err
+		}
+		m, err := c.Memory()
+		if err != nil {
+			return err
+		}
+		after, memory = after+used, memory+m.AnonymousBytes
+	}
+	row("idle, CPU of all", "%.1f %% of a core", 100*(after-before).Seconds()/idleWindow.Seconds())
+	row("idle, memory of all (without mapped files)", "%.0f MB", float64(memory)/1e6)
+	return nil
+}
