@@ -280,6 +280,12 @@ func (c *carrier) nextCarried() <-chan struct{} {
 func (c *carrier) keep(record *placement.Keyspace) error {
 	s := &record.Shards[0]
 	self := placement.Node{ID: uint64(c.n.identity.Node), Incarnation: c.n.identity.Incarnation}
+	if old, ok := c.n.keyspaces.named(record.Name); ok && old.shard != shard.ID(s.ID) {
+		// That one is gone, and another has its name.
+		if err := c.n.closeShard(old); err != nil {
+			return err
+		}
+	}
 	k, open := c.n.keyspaces.of(shard.ID(s.ID))
 	switch {
 	case !open && !slices.Contains(s.Nodes, self):

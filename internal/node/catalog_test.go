@@ -226,7 +226,15 @@ func TestReturningNodeCatchesUp(t *testing.T) {
 		records, err := c.nodes[0].KeyspaceRecords(patience(t), true)
 		return err == nil && len(records) == 1
 	})
+	c.create(1, "gone") // another one of that name
+	c.in(1, "gone").testPut(t, "k", "another")
 	c.start(2)
+	// Until it has caught up the node takes the name for the one that is gone, whose group
+	// answers nobody any more.
+	eventually(t, "the node serves the one that has the name now", func() bool {
+		k := c.in(2, "gone")
+		return k.shard != shard.ID(gone.Shards[0].ID) && k.testGet(t, "k") == "another"
+	})
 	if got := c.in(2, "new").testGet(t, "k"); got != "v" {
 		t.Errorf("k is %q", got)
 	}

@@ -36,11 +36,17 @@ const (
 	busyRequests        = 5
 )
 
+// slowTicks is how many ticks a node takes at once while all its replicas rest: half a
+// heartbeat interval. Nobody waits for time then but the nodes that listen for this one. What
+// comes in is dealt with at once, and what it wakes is ticked as ever after the next of these.
+const slowTicks = ticksPerHeartbeat / 2
+
 // loop is the goroutine that keeps time and takes the turns of a busy node.
 func (n *Node) loop() {
 	defer close(n.loopDone)
 	ticker := time.NewTicker(n.cfg.tick())
 	defer ticker.Stop()
+	slow := false
 	busy := int(busyEventsPerSecond * n.cfg.tick().Seconds())
 	for {
 		tick := false
@@ -59,7 +65,18 @@ func (n *Node) loop() {
 			n.mail.quiet.Store(n.turn.seen < busy && n.turn.peak < busyRequests)
 			n.turn.seen, n.turn.peak = 0, 0
 		}
+		if tick && slow && n.host.Rests() {
+			n.host.Skip(slowTicks - 1)
+		}
 		n.step(tick)
+		if rests := n.host.Rests(); rests != slow {
+			slow = rests
+			period := n.cfg.tick()
+			if slow {
+				period *= slowTicks
+			}
+			ticker.Reset(period)
+		}
 		n.turn.Unlock()
 	}
 }

@@ -209,5 +209,16 @@ func (h *Host) hears(from consensus.ReplicaID) {
 	}
 }
 
+// Rests reports whether all replicas are at rest.
+func (h *Host) Rests() bool { return h.resting == len(h.order) }
+
+// Skip lets several ticks pass at once on a host whose replicas all rest. REQUIRES: Rests().
+func (h *Host) Skip(ticks int) {
+	for range ticks {
+		h.ticks++
+		h.beatPairs()
+	}
+}
+
 // Resting is the number of replicas at rest.
 func (h *Host) Resting() int { return h.resting }
