@@ -285,6 +285,6 @@ func (k keyspaceView) Status() server.KeyspaceStatus {
 		Keyspace: k.Name(), Shard: uint64(k.Shard()),
 		Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
 		Engine: s.Engine, WriteQuorum: s.Decides, ElectionQuorum: s.Elects, Warning: s.Warning,
-		IsLearner: s.IsLearner, Starting: s.Starting, Deleted: s.Deleted, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: int64(k.Pending()),
+		IsLearner: s.IsLearner, Starting: s.Starting, Deleted: s.Deleted, Behind: s.Behind, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: int64(k.Pending()),
 	}
 }

@@ -18,16 +18,17 @@ import (
 // concurrent use and block until the answer, the context's end or the deadline
 // of package router.
 type Keyspace struct {
-	n       *Node
-	name    string
-	shard   shard.ID
-	store   *store.Store
-	waiters *shard.Waiters
-	replica *shard.Replica // owned by the loop
-	fresh   bool           // nothing had been applied when it was opened
-	status  atomic.Pointer[KeyspaceStatus]
-	deleted atomic.Bool  // it serves nobody, until it is brought back or gone
-	quota   atomic.Int64 // what its leader is to set, in bytes; below zero: none
+	n        *Node
+	name     string
+	shard    shard.ID
+	store    *store.Store
+	waiters  *shard.Waiters
+	replica  *shard.Replica // owned by the loop
+	fresh    bool           // nothing had been applied when it was opened
+	status   atomic.Pointer[KeyspaceStatus]
+	caughtUp atomic.Bool  // a read has been confirmed since it was opened
+	deleted  atomic.Bool  // it serves nobody, until it is brought back or gone
+	quota    atomic.Int64 // what its leader is to set, in bytes; below zero: none
 	// installs keeps physical compaction and the install of a snapshot apart.
 	installs sync.Mutex
 	prunedTo int64 // the compaction that was physically done last; with installs
@@ -51,6 +52,7 @@ type KeyspaceStatus struct {
 	Elects        int    // voters that must agree to a leader
 	Warning       string // what an operator must know of that; usually empty
 	Starting      bool   // the node is not Ready yet
+	Behind        bool   // it may lack what was acknowledged before it was opened here: see Barrier
 	Deleted       bool   // it serves nobody, until it is brought back or gone
 	InDoubt       bool   // its log has lost something, and is being repaired
 	LeaderChanges uint64 // leaders seen since the start
@@ -97,6 +99,9 @@ func (k *Keyspace) Barrier(ctx context.Context) error {
 	}
 	select {
 	case err := <-done:
+		if err == nil && !k.caughtUp.Load() {
+			k.caughtUp.Store(true)
+		}
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -168,7 +173,7 @@ func (k *Keyspace) Pending() int { return k.waiters.Len() }
 // Status is the replica's state after the loop's last turn that had to do with it.
 func (k *Keyspace) Status() KeyspaceStatus {
 	s := *k.status.Load()
-	s.Deleted = k.deleted.Load()
+	s.Deleted, s.Behind = k.deleted.Load(), !k.caughtUp.Load()
 	select {
 	case <-k.n.ready:
 	default:
@@ -263,9 +268,12 @@ func (n *Node) openShard(spec *shardSpec) (*Keyspace, error) {
 
 // openFounded opens a shard that every node begins with.
 func (n *Node) openFounded(s foundedShard) error {
-	_, err := n.openShard(&shardSpec{
+	k, err := n.openShard(&shardSpec{
 		id: s.id, keyspace: s.keyspace, record: n.identity.Shards[s.id], first: n.firstConfiguration(s.id),
 	})
+	if err == nil {
+		k.caughtUp.Store(true) // Ready says so
+	}
 	return err
 }
 

@@ -61,6 +61,12 @@ func (s *Server) gate(c *call, versions *counterSet, learnerMay bool, leaderless
 	if here && needsLeader && leaderless(c.keyspace) {
 		return false, rpctypes.ErrGRPCNoLeader
 	}
+	// As in etcd, where a member serves nobody before it has caught up after its start.
+	if here && c.keyspace.Status().Behind {
+		if err := c.keyspace.Barrier(ctx); err != nil {
+			return false, toStatus(err)
+		}
+	}
 	return needsLeader, nil
 }
 

@@ -19,6 +19,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/quorate/quorate/internal/router"
 )
 
 // etcdMethod is one method of etcd's API, found by reflection, so that none is missed.
@@ -384,4 +386,26 @@ func TestConcurrentStreamsLimit(t *testing.T) {
 		_, err = stream.Recv()
 	}
 	wantStatus(t, "one stream more than the server has", err, rpctypes.ErrGRPCRequestTooManyRequests)
+}
+
+// Goal: a member that has just opened a keyspace answers nothing of it before it has caught
+// up, not even what it could from its own state; then nothing waits any more.
+func TestBehindCatchesUpFirst(t *testing.T) {
+	r, ctx := newRig(t), testContext(t)
+	r.k.setStatus(func(s *KeyspaceStatus) { s.Behind = true })
+	before := r.k.barriers.Load()
+	local := &pb.RangeRequest{Key: []byte("a"), Serializable: true}
+	if _, err := r.kv.Range(ctx, local); err != nil || r.k.barriers.Load() == before {
+		t.Errorf("answered without catching up, or not at all: %v", err)
+	}
+	r.k.fail(router.ErrNoLeader)
+	if _, err := r.kv.Range(ctx, local); err == nil {
+		t.Error("answered although it cannot catch up")
+	}
+	r.k.fail(nil)
+	r.k.setStatus(func(s *KeyspaceStatus) { s.Behind = false })
+	before = r.k.barriers.Load()
+	if _, err := r.kv.Range(ctx, local); err != nil || r.k.barriers.Load() != before {
+		t.Errorf("waits after it has caught up: %v", err)
+	}
 }

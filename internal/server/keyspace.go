@@ -134,6 +134,9 @@ type KeyspaceStatus struct {
 	// InDoubt says that the replica's log has lost something, and that it does not vote
 	// until its leader has repaired it.
 	InDoubt bool
+	// Behind says that this node has opened it, at its start perhaps, and may lack what was
+	// acknowledged before. The first Barrier that succeeds ends that.
+	Behind bool
 	// Deleted says that it serves nobody, until it is brought back or gone.
 	Deleted bool
 	// Corrupt says that this node's replica differs from the others, or lost data.

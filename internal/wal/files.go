@@ -106,7 +106,7 @@ func (l *Log) openSegment(path string, number segmentNumber, opts Options) error
 	}
 	seg := &segment{number: number, file: f, name: path}
 	l.mu.segments = append(l.mu.segments, seg) // closed with the log from here on
-	h, err := seg.header()
+	h, damaged, err := seg.header()
 	if err != nil {
 		return err
 	}
@@ -132,26 +132,50 @@ func (l *Log) openSegment(path string, number segmentNumber, opts Options) error
 		return fmt.Errorf("%w: %s says that it has %d bytes, others have %d", ErrCorrupt, path, h.size, l.space.size)
 	}
 	seg.size, seg.cut, seg.previous = int64(h.size), h.cut, h.previous
+	if damaged >= 0 {
+		return seg.mendHeader(&h, damaged)
+	}
 	return nil
 }
 
-// header reads whichever copy of the header is intact.
-func (s *segment) header() (segmentHeader, error) {
+// mendHeader writes a damaged copy of the header anew, so that damage to the other one, some
+// day, does not take both.
+func (s *segment) mendHeader(h *segmentHeader, offset int64) error {
+	_, err := s.file.WriteAt(appendSegmentHeader(nil, h), offset)
+	if err == nil {
+		err = s.file.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("mend the header of %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// header reads whichever copy of the header is intact, and says where a damaged one is; -1
+// if both are whole.
+func (s *segment) header() (h segmentHeader, damaged int64, err error) {
 	var errs []error
+	damaged = -1
+	found := false
 	for _, offset := range []int64{0, segmentHeaderCopy} {
 		var b [segmentHeaderSize]byte
 		if err := s.readAt(b[:], offset); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		if h, ok := decodeSegmentHeader(b[:]); ok {
-			return h, nil
+		if one, ok := decodeSegmentHeader(b[:]); !ok {
+			damaged = offset
+		} else if !found {
+			h, found = one, true
 		}
 	}
-	if len(errs) == 2 {
-		return segmentHeader{}, fmt.Errorf("read header of %s: %w", s.name, errors.Join(errs...))
+	switch {
+	case found:
+		return h, damaged, nil
+	case len(errs) == 2:
+		return h, damaged, fmt.Errorf("read header of %s: %w", s.name, errors.Join(errs...))
 	}
-	return segmentHeader{}, fmt.Errorf("%w: %s has no intact header: restore the file, or rejoin this node with an empty directory", ErrCorrupt, s.name)
+	return h, damaged, fmt.Errorf("%w: %s has no intact header: restore the file, or rejoin this node with an empty directory", ErrCorrupt, s.name)
 }
 
 // adopt takes a spare file into use if it has the right size, and removes it otherwise.
@@ -169,7 +193,7 @@ func (s *space) adopt(path string) error {
 		return err
 	}
 	seg := segment{file: f, name: path}
-	if h, err := seg.header(); err == nil {
+	if h, _, err := seg.header(); err == nil {
 		s.mu.serial = max(s.mu.serial, uint64(h.number))
 	}
 	s.mu.spares = append(s.mu.spares, path)

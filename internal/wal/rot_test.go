@@ -567,3 +567,33 @@ func judgeGroup(t *testing.T, l *Log, id consensus.GroupID, want modelGroup) {
 		}
 	}
 }
+
+// Goal: the two copies of a segment's header survive damage to one, and then to the other, if
+// the log was opened in between (a simulator seed lost both within two seconds).
+func TestHeaderCopiesMend(t *testing.T) {
+	mem := rotten(t, 3)
+	damage := func(offset int64) {
+		t.Helper()
+		f, err := mem.OpenReadWrite(batchesOf(t, mem)[0].name, diskCategory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte{0xff, 0xff}, offset+20); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, offset := range []int64{segmentHeaderCopy, 0, segmentHeaderCopy} {
+		damage(offset)
+		l, err := openTiny(mem)
+		if err != nil {
+			t.Fatalf("with the header at %d damaged: %v", offset, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		mem = mem.CrashClone(vfs.CrashCloneCfg{})
+	}
+}
