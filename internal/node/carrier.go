@@ -355,10 +355,10 @@ func (c *carrier) sweep(ctx context.Context) error {
 	if c.swept || c.n.keyspaces.own(SystemKeyspace).Status().Leader == 0 {
 		return nil
 	}
-	if err := c.refresh(ctx); err != nil {
+	if err := c.n.keyspaces.own(SystemKeyspace).Barrier(ctx); err != nil {
 		return err
 	}
-	if err := c.follow(); err != nil {
+	if err := c.follow(); err != nil { // now the catalog has all that was acknowledged before
 		return err
 	}
 	stored, err := store.Shards(c.n.engine)
@@ -401,14 +401,4 @@ func (c *carrier) erase(id shard.ID) error {
 		c.n.host.Forget(shard.Group(id))
 		return nil
 	})
-}
-
-// refresh waits until the catalog has everything that was acknowledged before the call.
-func (c *carrier) refresh(ctx context.Context) error {
-	system := c.n.keyspaces.own(SystemKeyspace)
-	if err := system.Barrier(ctx); err != nil {
-		return err
-	}
-	c.rouse()
-	return nil
 }

@@ -17,6 +17,9 @@ const (
 	housekeepingPeriod = 500 * time.Millisecond
 	// releasePeriod is how often the log is released below what the engine has flushed.
 	releasePeriod = 2 * time.Second
+	// quotasTimeout bounds one round of setting quotas: a keyspace that decides nothing must not
+	// hold up the rest of the housekeeping.
+	quotasTimeout = time.Second
 )
 
 // Free space on the data directory's disk. Below the reserve, commands that need
@@ -68,6 +71,8 @@ func (n *Node) announce(ctx context.Context) error {
 // setQuotas sets the quota of each keyspace that this node leads.
 func (n *Node) setQuotas(ctx context.Context) error {
 	n.keyspaces.own(DefaultKeyspace).quota.Store(n.cfg.QuotaBytes)
+	ctx, cancel := context.WithTimeout(ctx, quotasTimeout)
+	defer cancel()
 	var errs error
 	for _, k := range n.unquoted.take() {
 		want := k.quota.Load()

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/quorate/quorate/consensus"
@@ -36,21 +37,15 @@ type pair struct {
 type pairs []pair
 
 func (p *pairs) of(node NodeID) *pair {
-	at, ok := slices.BinarySearchFunc(*p, node, func(x pair, node NodeID) int { return compareNodes(x.node, node) })
+	at, ok := p.search(node)
 	if !ok {
 		*p = slices.Insert(*p, at, pair{node: node})
 	}
 	return &(*p)[at]
 }
 
-func compareNodes(a, b NodeID) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+func (p *pairs) search(node NodeID) (at int, ok bool) {
+	return slices.BinarySearchFunc(*p, node, func(x pair, node NodeID) int { return cmp.Compare(x.node, node) })
 }
 
 // active notes that something happened, and wakes the replica.
@@ -193,7 +188,7 @@ func (h *Host) wakeWith(node NodeID) {
 
 // hears notes a sign of life of another node.
 func (h *Host) hears(from consensus.ReplicaID) {
-	at, ok := slices.BinarySearchFunc(h.pairs, NodeOf(from), func(x pair, node NodeID) int { return compareNodes(x.node, node) })
+	at, ok := h.pairs.search(NodeOf(from))
 	if !ok {
 		return
 	}
