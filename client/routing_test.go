@@ -231,6 +231,9 @@ func TestOptionsOfTheCaller(t *testing.T) {
 	if _, err := c.Status(other, nodes[0].endpoint); err != nil {
 		t.Error(err)
 	}
+	c.guide.surveys.Wait()
+	nodes[0].mu.Lock()
+	defer nodes[0].mu.Unlock()
 	for _, name := range nodes[0].mu.names {
 		if name != DefaultKeyspace {
 			t.Errorf("a call named the keyspace %q, want %q", name, DefaultKeyspace)

@@ -252,18 +252,24 @@ func (v clientView) Members(ctx context.Context, linearizable bool) ([]server.Me
 
 // Status implements server.Node.
 func (v clientView) Status() server.NodeStatus {
-	s := server.NodeStatus{DiskBytes: v.Node.DiskBytes()}
-	s.InUseBytes = s.DiskBytes
+	var s server.NodeStatus
+	s.DiskBytes, s.InUseBytes = v.Disk()
 	for _, k := range v.Node.Keyspaces() {
 		if k.Name() == node.SystemKeyspace {
 			continue
 		}
 		status := keyspaceView{k}.Status()
 		size, quota := k.Size()
-		status.SizeBytes, status.QuotaBytes = size, max(quota, 0)
+		status.SizeBytes, status.QuotaBytes, status.ProposalsPending = size, max(quota, 0), int64(k.Pending())
 		s.Shards = append(s.Shards, status)
 	}
 	return s
+}
+
+// Disk implements server.Node. Space comes back by itself, so all of it is in use.
+func (v clientView) Disk() (bytes, inUse int64) {
+	bytes = v.DiskBytes()
+	return bytes, bytes
 }
 
 // Stages implements server.Node.
@@ -285,6 +291,6 @@ func (k keyspaceView) Status() server.KeyspaceStatus {
 		Keyspace: k.Name(), Shard: uint64(k.Shard()),
 		Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
 		Engine: s.Engine, WriteQuorum: s.Decides, ElectionQuorum: s.Elects, Warning: s.Warning,
-		IsLearner: s.IsLearner, Starting: s.Starting, Deleted: s.Deleted, Behind: s.Behind, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges, ProposalsPending: int64(k.Pending()),
+		IsLearner: s.IsLearner, Starting: s.Starting, Deleted: s.Deleted, Behind: s.Behind, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges,
 	}
 }

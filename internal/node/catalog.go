@@ -22,8 +22,8 @@ const (
 	conflictsMax = 32
 )
 
-// CreateKeyspace adds a keyspace to the cluster and returns its record. It returns when the
-// keyspace serves, or when ctx ends: the record is then there all the same. Errors are
+// CreateKeyspace adds a keyspace to the cluster and returns its record. It returns when this
+// node serves the keyspace, if it carries it, or when ctx ends: the record is then there all the same. Errors are
 // placement's, package router's, or ctx's.
 func (n *Node) CreateKeyspace(ctx context.Context, spec placement.Spec) (placement.Keyspace, error) {
 	record, err := n.change(ctx, func(c *placement.Catalog) (placement.Keyspace, error) {
@@ -67,7 +67,7 @@ func (n *Node) UndeleteKeyspace(ctx context.Context, name string) (placement.Key
 	if err != nil {
 		return record, fmt.Errorf("undelete keyspace: %w", err)
 	}
-	return record, nil
+	return record, n.awaitServing(ctx, &record)
 }
 
 // KeyspaceRecords lists the records of all keyspaces by name, deleted ones included.
@@ -218,7 +218,7 @@ func (n *Node) awaitServing(ctx context.Context, record *placement.Keyspace) err
 	for {
 		carried := n.catalog.nextCarried()
 		k, open := n.keyspaces.of(shard.ID(record.Shards[0].ID))
-		if open {
+		if open && !k.deleted.Load() {
 			return k.Barrier(ctx)
 		}
 		if !slices.ContainsFunc(record.Shards[0].Nodes, func(x placement.Node) bool { return x.ID == uint64(n.identity.Node) }) {

@@ -197,6 +197,8 @@ func (n *fakeNode) Stages() []StageTimes {
 	return []StageTimes{{Stage: "sync", Buckets: []uint64{0, 2, 0, 1, 4}, Sum: 50 * time.Microsecond, Count: 7}}
 }
 
+func (n *fakeNode) Disk() (bytes, inUse int64) { return 1 << 20, 1 << 19 }
+
 func (n *fakeNode) Status() NodeStatus {
 	s := NodeStatus{DiskBytes: 1 << 20, InUseBytes: 1 << 19}
 	for _, k := range n.keyspaces {

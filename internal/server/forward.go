@@ -22,8 +22,9 @@ import (
 // answer says of a member, as its header does, is about the one that answered.
 //
 // A write must not run twice. A call is therefore tried at another member only where it is
-// certain that the first did nothing: no connection was there to begin it on, or the member
-// said by its trailer that the keyspace is not there. Everything else goes to the client.
+// certain that the first did nothing: no connection was there to begin it on, or, of a unary
+// call, the member said by its trailer that the keyspace is not there. Everything else goes to
+// the client.
 
 const (
 	// forwardedMetadata marks a call that a member has passed on: who gets it answers it.
@@ -70,8 +71,27 @@ func (s *Server) route(ctx context.Context) (Keyspace, *away) {
 		a.err = status.Errorf(codes.Unavailable, "quorate: keyspace %q is not on the member that should carry it: try again", name)
 	case err != nil:
 		a.err = status.Errorf(codes.NotFound, "quorate: keyspace %q not found", name)
+	case len(a.members) == 0: // it is this member's alone, and about to be opened
+		if k, ok := s.opened(ctx, name); ok {
+			return k, nil
+		}
 	}
 	return nil, a
+}
+
+// opened waits for a keyspace to be opened here, as long as a call looks for it elsewhere.
+func (s *Server) opened(ctx context.Context, name string) (Keyspace, bool) {
+	for range roundsMax {
+		select {
+		case <-ctx.Done():
+			return nil, false
+		case <-time.After(roundPause):
+		}
+		if k, ok := s.node.Keyspace(name); ok {
+			return k, true
+		}
+	}
+	return nil, false
 }
 
 // forwarder passes calls on.
@@ -107,7 +127,7 @@ func (f *forwarder) count(err error, reached bool) {
 	switch {
 	case !reached:
 		o = unreachable
-	case err != nil:
+	case err != nil && codeOf(err) != codes.Canceled: // a watch ends so, as a rule
 		o = failed
 	}
 	f.outcomes[o].Inc()

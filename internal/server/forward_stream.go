@@ -85,7 +85,9 @@ func passReplies(member grpc.ClientStream, client grpc.ServerStream) error {
 		if err == nil {
 			err = client.SendMsg(m)
 		} else {
-			client.SetTrailer(withoutConnection(member.Trailer()))
+			trailer := withoutConnection(member.Trailer())
+			delete(trailer, notHereTrailer) // between members
+			client.SetTrailer(trailer)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

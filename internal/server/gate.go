@@ -44,7 +44,11 @@ func keyspaceOf(ctx context.Context) Keyspace { return ctx.(*call).keyspace }
 // leader; whether there is one is asked by leaderless.
 func (s *Server) gate(c *call, versions *counterSet, learnerMay bool, leaderless func(Keyspace) bool) (needsLeader bool, err error) {
 	ctx, here := c.Context, c.keyspace != nil
-	if here && !learnerMay && c.keyspace.Status().IsLearner {
+	var replica KeyspaceStatus
+	if here {
+		replica = c.keyspace.Status()
+	}
+	if !learnerMay && replica.IsLearner {
 		return false, rpctypes.ErrGRPCNotSupportedForLearner
 	}
 	version := "unknown"
@@ -62,7 +66,7 @@ func (s *Server) gate(c *call, versions *counterSet, learnerMay bool, leaderless
 		return false, rpctypes.ErrGRPCNoLeader
 	}
 	// As in etcd, where a member serves nobody before it has caught up after its start.
-	if here && c.keyspace.Status().Behind {
+	if replica.Behind {
 		if err := c.keyspace.Barrier(ctx); err != nil {
 			return false, toStatus(err)
 		}

@@ -68,8 +68,10 @@ type Node interface {
 	TransferLeadership(ctx context.Context, keyspace string, to uint64) error
 	ClusterID() uint64
 	MemberID() uint64
-	// Status is for metrics and Maintenance.Status, not for every request.
+	// Status is for metrics: it looks at every keyspace here.
 	Status() NodeStatus
+	// Disk is what the node's data takes, and what of it is live, in bytes.
+	Disk() (bytes, inUse int64)
 	// Stages is how long proposals took in each stage of their way, since the node's
 	// start and for all its shards.
 	Stages() []StageTimes
@@ -145,6 +147,7 @@ type KeyspaceStatus struct {
 	// LeaderChanges counts the leaders seen since start.
 	LeaderChanges uint64
 	// ProposalsPending is the number of proposals of this node that wait for their result.
+	// For metrics, as SizeBytes.
 	ProposalsPending int64
 	// ProposalsFailed counts proposals that ended without a result.
 	ProposalsFailed uint64

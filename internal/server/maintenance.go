@@ -28,7 +28,8 @@ type maintenanceServer struct {
 // answers in a cluster without a leader.
 func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
 	k := keyspaceOf(ctx)
-	status, node := k.Status(), s.node.Status()
+	status := k.Status()
+	bytes, inUse := s.node.Disk()
 	resp := &pb.StatusResponse{
 		Version:          EtcdVersion,
 		StorageVersion:   EtcdClusterVersion,
@@ -37,8 +38,8 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 		RaftIndex:        status.CommitIndex,
 		RaftAppliedIndex: status.AppliedIndex,
 		IsLearner:        status.IsLearner,
-		DbSize:           node.DiskBytes,
-		DbSizeInUse:      node.InUseBytes,
+		DbSize:           bytes,
+		DbSizeInUse:      inUse,
 		DowngradeInfo:    &pb.DowngradeInfo{},
 	}
 	if status.Leader == 0 {

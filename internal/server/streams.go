@@ -130,7 +130,10 @@ func (s *streams) endLeaderless() {
 	defer s.mu.Unlock()
 	for k := range s.mu.missing {
 		s.mu.missing[k]++
-		if k.Status().Leader != 0 {
+		switch st := k.Status(); {
+		case st.Deleted: // nobody asks for it any more
+			delete(s.mu.missing, k)
+		case st.Leader != 0:
 			s.mu.missing[k] = 0
 		}
 	}
