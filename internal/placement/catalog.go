@@ -2,6 +2,7 @@ package placement
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,76 +15,202 @@ import (
 // The keys of the system keyspace.
 const (
 	KeyspacesPrefix = "keyspaces/"
+	OwnPrefix       = "own/"
+	MembersPrefix   = "members/"
+	RemovedPrefix   = "removed/"
 	NextShardKey    = "shards/next"
+	NextMemberKey   = "members-next"
+	PausedKey       = "placement/paused"
 )
 
 // FirstShard is the first id that a catalog gives; those below are the cluster's own.
 const FirstShard = 16
 
 // Key is where a keyspace's record is.
-func Key(name string) string { return KeyspacesPrefix + name }
+func Key(name string) string {
+	if own(name) {
+		return OwnPrefix + name
+	}
+	return KeyspacesPrefix + name
+}
+
+// MemberKey is where a node's record is.
+func MemberKey(id uint64) string { return MembersPrefix + strconv.FormatUint(id, 16) }
+
+// RemovedKey is where it says that a node is gone for good.
+func RemovedKey(id uint64) string { return RemovedPrefix + strconv.FormatUint(id, 16) }
+
+// own reports whether a keyspace is one that every cluster has.
+func own(name string) bool { return name == System || name == Default }
 
 // Catalog is the system keyspace's records as one node knows them. It is not safe for
 // concurrent use.
 type Catalog struct {
-	keyspaces map[string]Keyspace
-	shards    map[uint64]string // → keyspace
-	placed    []ring.Shard      // where all shards are, as the ring wants to see it
+	keyspaces map[string]Keyspace // the cluster's own among them
+	shards    map[uint64]string   // → keyspace
+	placed    []ring.Shard        // where all shards are to be, as the ring wants to see it
+	founding  map[string]Keyspace // the cluster's own as they were founded
+	members   map[uint64]Member
+	removed   map[uint64]Removed
 	// NextShard is the id that the next shard gets.
 	NextShard uint64
 	// CounterRevision is the revision at which that was written; zero: never.
 	CounterRevision int64
+	// NextMember counts the nodes that have joined, and NextMemberRevision is when that was
+	// written.
+	NextMember         uint64
+	NextMemberRevision int64
+	// Paused: nothing moves unless somebody says so. PausedRevision is when that was written.
+	Paused         bool
+	PausedRevision int64
+	// moves is the number of shards with replicas on the move, and stirred counts the changes
+	// after which a plan may find something to do.
+	moves   int
+	stirred uint64
 }
 
-// NewCatalog is that of a cluster in which nobody has created anything.
-func NewCatalog() *Catalog {
-	return &Catalog{keyspaces: make(map[string]Keyspace), shards: make(map[uint64]string), NextShard: FirstShard}
+// NewCatalog is that of a cluster in which nobody has created anything: the cluster's own
+// keyspaces are where they were founded.
+func NewCatalog(founding ...Keyspace) *Catalog {
+	c := &Catalog{
+		keyspaces: make(map[string]Keyspace), shards: make(map[uint64]string), founding: make(map[string]Keyspace),
+		members: make(map[uint64]Member), removed: make(map[uint64]Removed), NextShard: FirstShard,
+	}
+	for _, k := range founding {
+		c.founding[k.Name] = k
+		c.add(k)
+	}
+	return c
 }
+
+// Found says who founded the cluster: who has not said anything of itself yet is a node all the
+// same.
+func (c *Catalog) Found(members ...Member) {
+	for _, m := range members {
+		c.members[m.ID] = m
+	}
+}
+
+// Clone is a catalog of its own. Records' slices are shared: nobody writes them.
+func (c *Catalog) Clone() *Catalog {
+	d := *c
+	d.keyspaces, d.shards, d.members, d.removed = maps.Clone(c.keyspaces), maps.Clone(c.shards), maps.Clone(c.members), maps.Clone(c.removed)
+	d.placed = slices.Clone(c.placed)
+	return &d
+}
+
+// Stirred counts the changes after which a plan may find something to do.
+func (c *Catalog) Stirred() uint64 { return c.stirred }
+
+// Moves is the number of shards with replicas on the move.
+func (c *Catalog) Moves() int { return c.moves }
 
 // Put takes a key and its value over from the system keyspace, as they were written at a
 // revision. It returns the keyspace whose record it is, empty for what is none.
 func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err error) {
-	switch name, ok := strings.CutPrefix(string(key), KeyspacesPrefix); {
-	case ok:
-		k, err := DecodeKeyspace(value)
-		if err == nil && k.Name != name {
+	prefix, name := split(string(key))
+	switch {
+	case prefix == KeyspacesPrefix || prefix == OwnPrefix:
+		var k Keyspace
+		if k, err = DecodeKeyspace(value); err == nil && (k.Name != name || own(name) != (prefix == OwnPrefix)) {
 			err = fmt.Errorf("%w: it names %q", ErrInvalid, shorten(k.Name))
 		}
-		if err != nil {
-			return "", fmt.Errorf("system keyspace, key %q: %w", key, err)
+		if err == nil {
+			k.Revision, keyspace = revision, name
+			c.drop(name)
+			c.add(k)
+			if k.Epoch > 1 {
+				c.stirred++
+			}
 		}
-		k.Revision = revision
-		c.Delete(key)
-		c.keyspaces[name] = k
-		for _, s := range k.Shards {
-			c.shards[s.ID] = name
-			c.place1(&s, k.Replicas)
+	case prefix == MembersPrefix:
+		var m Member
+		if m, err = DecodeMember(value); err == nil {
+			m.Revision = revision
+			c.members[m.ID] = m
+			c.stirred++
 		}
-		return name, nil
+	case prefix == RemovedPrefix:
+		var r Removed
+		if err = json.Unmarshal(value, &r); err == nil {
+			c.removed[r.ID] = r
+			delete(c.members, r.ID)
+			c.stirred++
+		}
 	case string(key) == NextShardKey:
-		next, err := strconv.ParseUint(string(value), 10, 64)
-		if err != nil {
-			return "", fmt.Errorf("system keyspace, key %q: %w", key, err)
+		if c.NextShard, err = strconv.ParseUint(string(value), 10, 64); err == nil {
+			c.CounterRevision = revision
 		}
-		c.NextShard, c.CounterRevision = next, revision
+	case string(key) == NextMemberKey:
+		if c.NextMember, err = strconv.ParseUint(string(value), 10, 64); err == nil {
+			c.NextMemberRevision = revision
+		}
+	case string(key) == PausedKey:
+		c.Paused, c.PausedRevision = string(value) == "true", revision
+		c.stirred++
 	}
-	return "", nil
+	if err != nil {
+		return "", fmt.Errorf("system keyspace, key %q: %w", key, err)
+	}
+	return keyspace, nil
+}
+
+// split tells a key's prefix from the rest, for the prefixes that the catalog knows.
+func split(key string) (prefix, rest string) {
+	for _, p := range []string{KeyspacesPrefix, OwnPrefix, MembersPrefix, RemovedPrefix} {
+		if rest, ok := strings.CutPrefix(key, p); ok {
+			return p, rest
+		}
+	}
+	return "", key
 }
 
 // Delete takes over that a key is gone.
 func (c *Catalog) Delete(key []byte) (keyspace string) {
-	name, ok := strings.CutPrefix(string(key), KeyspacesPrefix)
-	if !ok {
-		return ""
+	prefix, name := split(string(key))
+	switch prefix {
+	case KeyspacesPrefix, OwnPrefix:
+		c.drop(name)
+		if k, ok := c.founding[name]; ok {
+			c.add(k)
+		}
+		c.stirred++
+		return name
+	case MembersPrefix:
+		if id, err := strconv.ParseUint(name, 16, 64); err == nil {
+			delete(c.members, id)
+			c.stirred++
+		}
 	}
-	for _, s := range c.keyspaces[name].Shards {
-		delete(c.shards, s.ID)
-		if at, ok := c.search(s.ID); ok {
+	return ""
+}
+
+// add takes a record in.
+func (c *Catalog) add(k Keyspace) {
+	c.keyspaces[k.Name] = k
+	for i := range k.Shards {
+		s := &k.Shards[i]
+		c.shards[s.ID] = k.Name
+		c.placed1(s, k.Replicas)
+		if s.moving() {
+			c.moves++
+		}
+	}
+}
+
+// drop forgets a record.
+func (c *Catalog) drop(name string) {
+	k := c.keyspaces[name]
+	for i := range k.Shards {
+		delete(c.shards, k.Shards[i].ID)
+		if at, ok := c.search(k.Shards[i].ID); ok {
 			c.placed = slices.Delete(c.placed, at, at+1)
+		}
+		if k.Shards[i].moving() {
+			c.moves--
 		}
 	}
 	delete(c.keyspaces, name)
-	return name
 }
 
 // Keyspace returns a keyspace's record. Its slices are the catalog's.
@@ -92,13 +219,40 @@ func (c *Catalog) Keyspace(name string) (Keyspace, bool) {
 	return k, ok
 }
 
-// Keyspaces returns all records by name. Their slices are the catalog's.
+// Keyspaces returns all records by name, without the cluster's own. Their slices are the
+// catalog's.
 func (c *Catalog) Keyspaces() []Keyspace {
+	return slices.DeleteFunc(c.All(), func(k Keyspace) bool { return own(k.Name) })
+}
+
+// All returns the records of all keyspaces by name, the cluster's own among them.
+func (c *Catalog) All() []Keyspace {
 	list := make([]Keyspace, 0, len(c.keyspaces))
 	for _, name := range slices.Sorted(maps.Keys(c.keyspaces)) {
 		list = append(list, c.keyspaces[name])
 	}
 	return list
+}
+
+// Members returns the nodes' records by id.
+func (c *Catalog) Members() []Member {
+	list := make([]Member, 0, len(c.members))
+	for _, id := range slices.Sorted(maps.Keys(c.members)) {
+		list = append(list, c.members[id])
+	}
+	return list
+}
+
+// Member returns a node's record.
+func (c *Catalog) Member(id uint64) (Member, bool) {
+	m, ok := c.members[id]
+	return m, ok
+}
+
+// Removed returns what is left of a node that is gone for good.
+func (c *Catalog) Removed(id uint64) (Removed, bool) {
+	r, ok := c.removed[id]
+	return r, ok
 }
 
 // Has reports whether a shard is some keyspace's.
@@ -107,14 +261,12 @@ func (c *Catalog) Has(shard uint64) bool {
 	return ok
 }
 
-// Len is how many keyspaces there are, deleted ones included.
-func (c *Catalog) Len() int { return len(c.keyspaces) }
+// Len is how many keyspaces there are, deleted ones included and the cluster's own not.
+func (c *Catalog) Len() int { return len(c.keyspaces) - len(c.founding) }
 
 // Cluster is what a new keyspace is placed on.
 type Cluster struct {
 	Nodes []ring.Node // all that may carry replicas
-	// Incarnation is the life of each of their disks.
-	Incarnation map[ring.NodeID]uint16
 	Engines     []string // that all nodes have; the first is the default
 	KeyspaceMax int      // how many keyspaces there may be
 	Seed        uint64   // of the ring; the same for as long as the cluster lives
@@ -164,7 +316,7 @@ func (c *Catalog) check(spec Spec, cluster *Cluster) (Keyspace, error) {
 	}
 	old, exists := c.keyspaces[spec.Name]
 	switch {
-	case spec.Name == System || spec.Name == Default:
+	case own(spec.Name):
 		return k, fmt.Errorf("%w: every cluster has %q: choose another name", ErrExists, spec.Name)
 	case exists && old.State == Deleted:
 		return k, fmt.Errorf("%w: %q was deleted and can still be brought back: undelete it, or choose another name", ErrExists, spec.Name)
@@ -176,8 +328,8 @@ func (c *Catalog) check(spec Spec, cluster *Cluster) (Keyspace, error) {
 		return k, fmt.Errorf("%w: %d replicas are asked for and the cluster has %d nodes that may carry one: ask for fewer, or add nodes", ErrNoRoom, k.Replicas, nodes)
 	case !slices.Contains(cluster.Engines, spec.engine(cluster)):
 		return k, fmt.Errorf("%w: engine %q: use %s", ErrInvalid, shorten(spec.Engine), strings.Join(cluster.Engines, ", "))
-	case len(c.keyspaces) >= cluster.KeyspaceMax:
-		return k, fmt.Errorf("%w: the cluster has %d keyspaces, which is its limit: delete some", ErrNoRoom, len(c.keyspaces))
+	case c.Len() >= cluster.KeyspaceMax:
+		return k, fmt.Errorf("%w: the cluster has %d keyspaces, which is its limit: delete some", ErrNoRoom, c.Len())
 	}
 	return k, nil
 }
@@ -226,7 +378,7 @@ func (c *Catalog) place(want int, cluster *Cluster) ([]Node, error) {
 	}
 	nodes := make([]Node, len(shard.Replicas))
 	for i, n := range shard.Replicas {
-		nodes[i] = Node{ID: uint64(n), Incarnation: cluster.Incarnation[n]}
+		nodes[i] = nodeAt(n, 1)
 	}
 	return nodes, nil
 }
@@ -236,11 +388,11 @@ func (c *Catalog) placement() *ring.Placement {
 	return &ring.Placement{Shards: slices.Clone(c.placed)}
 }
 
-// place1 notes where a shard is.
-func (c *Catalog) place1(s *Shard, want int) {
-	shard := ring.Shard{ID: ring.ShardID(s.ID), Want: want, Replicas: make([]ring.NodeID, len(s.Nodes))}
-	for i, n := range s.Nodes {
-		shard.Replicas[i] = ring.NodeID(n.ID)
+// placed1 notes where a shard is to be.
+func (c *Catalog) placed1(s *Shard, want int) {
+	shard := ring.Shard{ID: ring.ShardID(s.ID), Want: want, Replicas: s.goal()}
+	if want == 0 {
+		shard.Want = max(1, len(shard.Replicas))
 	}
 	at, ok := c.search(s.ID)
 	if ok {
@@ -265,6 +417,21 @@ func (c *Catalog) Update(name string, change Change) (Keyspace, error) {
 			return k, err
 		}
 		k.QuotaBytes = *change.QuotaBytes
+	}
+	if change.Replicas != nil {
+		want, carriers := *change.Replicas, 0
+		for _, m := range c.members {
+			if m.weight() > 0 {
+				carriers++
+			}
+		}
+		switch {
+		case !slices.Contains(replicas, want):
+			return k, fmt.Errorf("%w: %d replicas: use 1, 3, 5 or 7", ErrInvalid, want)
+		case want > carriers:
+			return k, fmt.Errorf("%w: %d replicas are asked for and the cluster has %d nodes that may carry one: ask for fewer, or add nodes", ErrNoRoom, want, carriers)
+		}
+		k.Replicas = want
 	}
 	k.Epoch++
 	return k, nil
@@ -294,7 +461,7 @@ func (c *Catalog) Restore(name string) (Keyspace, error) {
 
 // active is a keyspace that serves.
 func (c *Catalog) active(name string) (Keyspace, error) {
-	if name == System || name == Default {
+	if own(name) {
 		return Keyspace{}, fmt.Errorf("%w: %q is the cluster's own, and stays as it is", ErrInvalid, name)
 	}
 	k, ok := c.keyspaces[name]

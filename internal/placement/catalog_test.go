@@ -13,11 +13,10 @@ import (
 
 // testCluster has nodes 1..n in their own zones, each with weight 1.
 func testCluster(n int) Cluster {
-	c := Cluster{Incarnation: map[ring.NodeID]uint16{}, Engines: []string{"raft", "paxos"}, KeyspaceMax: 1000, Seed: 1, Now: 1000}
+	c := Cluster{Engines: []string{"raft", "paxos"}, KeyspaceMax: 1000, Seed: 1, Now: 1000}
 	for i := range n {
 		id := ring.NodeID(i + 1)
 		c.Nodes = append(c.Nodes, ring.Node{ID: id, Weight: 1, Domains: []string{fmt.Sprint("zone", i%3)}})
-		c.Incarnation[id] = uint16(i%2 + 1)
 	}
 	return c
 }
@@ -106,7 +105,7 @@ func checkLoads(t *rapid.T, c *Catalog, cluster *Cluster) {
 	for _, k := range c.Keyspaces() {
 		seen := map[uint64]bool{}
 		for _, n := range k.Shards[0].Nodes {
-			if seen[n.ID] || n.Incarnation != cluster.Incarnation[ring.NodeID(n.ID)] {
+			if seen[n.ID] || n.Incarnation != 1 {
 				t.Fatalf("%s is on %v", k.Name, k.Shards[0].Nodes)
 			}
 			seen[n.ID] = true

@@ -44,7 +44,7 @@ const (
 // replicas are the counts that there may be: an even one costs a node and survives no more.
 var replicas = []int{1, 3, 5, 7}
 
-// The keyspaces that every cluster has. They are in no catalog.
+// The keyspaces that every cluster has. Clients do not manage them.
 const (
 	System  = "system"
 	Default = "default"
@@ -72,22 +72,45 @@ type Spec struct {
 // Change is what somebody asks for who updates one. Nil fields stay as they are.
 type Change struct {
 	QuotaBytes *int64
+	Replicas   *int
 }
 
-// Shard is what one consensus group of a keyspace replicates.
+// Shard is what one consensus group of a keyspace replicates, and where its replicas are. They
+// move in steps (L5): an arrival joins as a learner; once it has caught up it votes in place of
+// whom it replaces; that one leaves when it has answered its clients.
 type Shard struct {
 	ID     uint64 `json:"id"`
 	Engine string `json:"engine"`
-	// First are the nodes that the shard was founded on (L3).
+	// WriteQuorum is how many of First decided when the shard was founded; zero: a majority.
+	WriteQuorum int `json:"writeQuorum,omitempty"`
+	// First are the replicas that the shard was founded with (L3).
 	First []Node `json:"first"`
-	// Nodes are those that carry a replica; the first should lead.
+	// Nodes are the replicas that vote, or are about to; the first should lead.
 	Nodes []Node `json:"nodes"`
+	// Joining are learners that are to vote.
+	Joining []Arrival `json:"joining,omitempty"`
+	// Leaving are replicas that are to vote no more. They go as soon as nobody waits for them.
+	Leaving []Node `json:"leaving,omitempty"`
+	// Learners never vote: the system keyspace has one on every node beside its voters.
+	Learners []Node `json:"learners,omitempty"`
+	// Last is the highest incarnation that a replica of the shard has had, if it is none of those above.
+	Last uint16 `json:"last,omitempty"`
 }
 
-// Node is a node during one life of its disk.
+// Node is the place of a replica: a node during one life of its disk, and which of the shard's
+// replicas it is (L6).
 type Node struct {
 	ID          uint64 `json:"id"`
 	Incarnation uint16 `json:"incarnation"`
+	// Life is the node's own incarnation; 0 is 1.
+	Life uint16 `json:"life,omitempty"`
+}
+
+// Arrival is a replica on its way in.
+type Arrival struct {
+	Node
+	// For is whom it replaces; nobody if zero.
+	For Node `json:"for"`
 }
 
 // Keyspace is a keyspace's record.
@@ -96,7 +119,7 @@ type Keyspace struct {
 	Name       string  `json:"name"`
 	Epoch      uint64  `json:"epoch"` // L2
 	State      State   `json:"state"`
-	Replicas   int     `json:"replicas"` // wanted, of each shard
+	Replicas   int     `json:"replicas"` // wanted, of each shard; 0: as OwnReplicas says
 	QuotaBytes int64   `json:"quotaBytes"`
 	Shards     []Shard `json:"shards"`            // one, so far
 	Created    int64   `json:"created"`           // seconds since 1970
@@ -128,7 +151,7 @@ func DecodeKeyspace(value []byte) (Keyspace, error) {
 	if k.Format > recordFormat {
 		return k, fmt.Errorf("%w: keyspace %q has format %d, this program knows up to %d: start a newer version", ErrFormat, k.Name, k.Format, recordFormat)
 	}
-	if k.Format < 1 || len(k.Shards) == 0 || slices.ContainsFunc(k.Shards, func(s Shard) bool { return s.ID == 0 || s.Engine == "" || len(s.First) == 0 }) {
+	if k.Format < 1 || len(k.Shards) == 0 || slices.ContainsFunc(k.Shards, func(s Shard) bool { return s.ID == 0 || s.Engine == "" || len(s.First) == 0 || len(s.Nodes) == 0 }) {
 		return k, fmt.Errorf("%w: the record of keyspace %q is not whole", ErrInvalid, k.Name)
 	}
 	return k, CheckName(k.Name)

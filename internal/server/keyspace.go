@@ -61,6 +61,8 @@ type Node interface {
 	Carriers(ctx context.Context, name string) ([]uint64, error)
 	// Catalog manages the keyspaces. It is the same one in every call.
 	Catalog() Catalog
+	// Cluster manages the nodes and where keyspaces are. It is the same one in every call.
+	Cluster() Cluster
 	// Members lists the cluster.
 	Members(ctx context.Context, linearizable bool) ([]Member, error)
 	// TransferLeadership begins to make the member to lead a keyspace that this node
@@ -88,6 +90,29 @@ type Catalog interface {
 	// Keyspaces lists all records by name, deleted ones included. A linearizable list is
 	// confirmed by the system shard's leader first. The slices are not written by either side.
 	Keyspaces(ctx context.Context, linearizable bool) ([]placement.Keyspace, error)
+}
+
+// Cluster manages the nodes, and where keyspaces are. All methods are safe from any goroutine.
+// Errors are as Catalog's. A change of a node returns when it is recorded: replicas move later.
+type Cluster interface {
+	// Join makes a machine a node, or gives it the place of one that has lost its disk.
+	Join(ctx context.Context, r placement.JoinRequest) (placement.Ticket, error)
+	// Nodes lists all nodes' records by id, those about to be removed included.
+	Nodes(ctx context.Context, linearizable bool) ([]placement.Member, error)
+	DrainNode(ctx context.Context, id uint64, drain bool) (placement.Member, error)
+	WeighNode(ctx context.Context, id uint64, weight int) (placement.Member, error)
+	RemoveNode(ctx context.Context, id uint64) (placement.Member, error)
+	AddressNode(ctx context.Context, id uint64, peerURLs []string) (placement.Member, error)
+	// Placement is where everything is, as this node sees it. It asks nobody.
+	Placement(ctx context.Context) (placement.Overview, error)
+	// Explain says why each replica of a keyspace is where it is.
+	Explain(ctx context.Context, keyspace string) ([]string, error)
+	// PlanPlacement is what would move next; loadPercent bounds a node's load in percent of its
+	// fair share, 0 takes the default.
+	PlanPlacement(ctx context.Context, loadPercent int) ([]placement.Proposal, error)
+	// ApplyPlacement does that once, also while placement is paused.
+	ApplyPlacement(ctx context.Context, loadPercent int) ([]placement.Proposal, error)
+	PausePlacement(ctx context.Context, paused bool) error
 }
 
 // StageTimes is the latency of one stage: the i-th bucket counts what took less than

@@ -1,0 +1,184 @@
+package placement
+
+import "slices"
+
+// Progress is what the leader of a shard knows of one replica in the configuration.
+type Progress struct {
+	Node
+	Votes    bool // now, or before a change that is under way
+	Active   bool // it answers
+	CaughtUp bool // it has nearly everything
+}
+
+// Situation is a shard as its leader sees it.
+type Situation struct {
+	Self     Node
+	Changing bool       // a change of membership or leader is under way
+	Replicas []Progress // of the configuration, the leader's own among them
+}
+
+func (x *Situation) find(n Node) *Progress {
+	for i := range x.Replicas {
+		if x.Replicas[i].Same(n) {
+			return &x.Replicas[i]
+		}
+	}
+	return nil
+}
+
+// StepKind is what a leader does for its shard.
+type StepKind int
+
+const (
+	// Rest: there is nothing to do until the record or the leader changes.
+	Rest StepKind = iota
+	// Wait: there is, but not yet.
+	Wait
+	// Configure: make Voters and Learners the membership.
+	Configure
+	// HandOver: let To lead.
+	HandOver
+	// Write: make Shard the record's.
+	Write
+)
+
+// Step is the next one of a shard towards its record.
+type Step struct {
+	Kind             StepKind
+	Voters, Learners []Node // Configure
+	To               Node   // HandOver
+	Shard            Shard  // Write
+}
+
+// Next is what the leader of a shard does next (L5). It is a function of what is recorded and
+// what the leader sees, so it does not matter who has died in between. prefer says that the
+// record's first node should lead.
+func (s *Shard) Next(x *Situation, prefer bool) Step {
+	if x.Changing || x.find(x.Self) == nil {
+		return Step{Kind: Wait}
+	}
+	var voters, learners []Node
+	for i := range x.Replicas {
+		if x.Replicas[i].Votes {
+			voters = append(voters, x.Replicas[i].Node)
+		} else {
+			learners = append(learners, x.Replicas[i].Node)
+		}
+	}
+	want := s.learners(x)
+	// First whoever is missing gets to know what there is; a voter, too.
+	missing := slices.DeleteFunc(slices.Concat(s.Nodes, want), func(n Node) bool { return x.find(n) != nil })
+	if len(missing) > 0 {
+		return Step{Kind: Configure, Voters: voters, Learners: slices.Concat(learners, missing)}
+	}
+	if !sameSet(voters, s.Nodes) {
+		return s.exchange(x, want)
+	}
+	if !sameSet(learners, want) {
+		return Step{Kind: Configure, Voters: voters, Learners: want}
+	}
+	if len(s.Joining) > 0 {
+		return s.promote(x)
+	}
+	if first := s.Nodes[0]; prefer && !first.Same(x.Self) {
+		if p := x.find(first); p.Active && p.CaughtUp {
+			return Step{Kind: HandOver, To: first}
+		}
+	}
+	return Step{Kind: Rest}
+}
+
+// learners are those that the record wants. Who leaves is one as long as it is there.
+func (s *Shard) learners(x *Situation) []Node {
+	list := slices.Clone(s.Learners)
+	for _, a := range s.Joining {
+		list = append(list, a.Node)
+	}
+	for _, n := range s.Leaving {
+		if x.find(n) != nil {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// exchange lets those vote who should. All of them have caught up, and most of them answer: the
+// shard never depends on a replica that has nothing (L7).
+func (s *Shard) exchange(x *Situation, learners []Node) Step {
+	alive := 0
+	var heir Node
+	for _, n := range s.Nodes {
+		p := x.find(n)
+		if !p.Votes && !(p.Active && p.CaughtUp) {
+			return Step{Kind: Wait}
+		}
+		if p.Active {
+			alive++
+		}
+		if p.Votes && p.Active && p.CaughtUp && heir.ID == 0 {
+			heir = n
+		}
+	}
+	switch {
+	case alive <= len(s.Nodes)/2:
+		return Step{Kind: Wait}
+	case contains(s.Nodes, x.Self):
+		return Step{Kind: Configure, Voters: s.Nodes, Learners: learners}
+	case heir.ID == 0: // whom it could hand over to does not vote yet: let both vote for a while
+		return Step{Kind: Configure, Voters: append(slices.Clone(s.Nodes), x.Self), Learners: remove(learners, x.Self)}
+	}
+	return Step{Kind: HandOver, To: heir}
+}
+
+// promote records that arrivals which have caught up are to vote, in the places of those that
+// they replace.
+func (s *Shard) promote(x *Situation) Step {
+	next := s.clone()
+	next.Joining = nil
+	for _, a := range s.Joining {
+		if p := x.find(a.Node); !p.Active || !p.CaughtUp {
+			next.Joining = append(next.Joining, a)
+			continue
+		}
+		at := slices.IndexFunc(next.Nodes, a.For.Same)
+		if at < 0 {
+			next.Nodes = append(next.Nodes, a.Node)
+			continue
+		}
+		next.Nodes[at] = a.Node
+		next.leave(a.For)
+	}
+	if len(next.Joining) == len(s.Joining) {
+		return Step{Kind: Wait}
+	}
+	return Step{Kind: Write, Shard: next}
+}
+
+// leave notes that a replica votes no more. In the system keyspace it stays as a learner.
+func (s *Shard) leave(n Node) {
+	if s.ID == systemShard {
+		s.Learners = append(s.Learners, n)
+		return
+	}
+	s.Leaving = append(s.Leaving, n)
+}
+
+// systemShard is the system keyspace's. Every node has a replica of it.
+const systemShard = 1
+
+// Left is a keyspace's next record when a replica that was to leave has gone.
+func (k *Keyspace) Left(n Node) (Keyspace, bool) {
+	if len(k.Shards) == 0 || !contains(k.Shards[0].Leaving, n) {
+		return *k, false
+	}
+	next := k.Shards[0].clone()
+	next.Leaving = remove(next.Leaving, n)
+	return k.with(next), true
+}
+
+// Stepped is a keyspace's next record after a step that writes one.
+func (k *Keyspace) Stepped(s Step) Keyspace { return k.with(s.Shard) }
+
+func sameSet(a, b []Node) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(n Node) bool { return !contains(b, n) })
+}

@@ -1,0 +1,247 @@
+package placement
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/quorate/quorate/ring"
+)
+
+// Planning is what a plan is made with beside the catalog.
+type Planning struct {
+	Seed uint64 // of the ring; the same for as long as the cluster lives
+	// Silent are the nodes that do not answer at this moment, and Dead those that have not for
+	// so long that their replicas are placed anew. Whoever is dead is silent.
+	Silent, Dead map[uint64]bool
+	// Moves bounds the shards that move at a time; zero takes MovesDefault.
+	Moves int
+	// Replicas bounds a node's load in percent of its share; zero takes the ring's default.
+	LoadPercent int
+	Now         int64 // seconds since 1970
+}
+
+// MovesDefault is how many shards move at a time.
+const MovesDefault = 32
+
+// Proposal is one keyspace's next record, and why.
+type Proposal struct {
+	Keyspace string
+	Moves    []ring.Move // as the ring has them; none for what only tidies up
+	Note     string      // what is done beside them
+	Next     Keyspace
+}
+
+// OwnReplicas is how many replicas vote in the cluster's own keyspaces: the largest odd number
+// of at most five and the nodes. Two nodes both vote: a copy that does not would cost as much.
+func OwnReplicas(nodes int) int {
+	if nodes <= 2 {
+		return max(1, nodes)
+	}
+	return min(ownReplicasMax, nodes-1+nodes%2)
+}
+
+const ownReplicasMax = 5
+
+// Ring is what replicas are placed on: the nodes' records, without those that are dead.
+func (c *Catalog) Ring(dead map[uint64]bool) []ring.Node {
+	var nodes []ring.Node
+	for _, m := range c.Members() {
+		if !dead[m.ID] {
+			nodes = append(nodes, ring.Node{ID: m.place(), Weight: m.weight(), Domains: m.domains()})
+		}
+	}
+	return nodes
+}
+
+// Plan proposes the next records of keyspaces whose replicas should be elsewhere: at most as
+// many as may move at a time, and none whose quorum is lost, which nothing can mend from here.
+// Nothing is proposed if everybody is where he should be (L5, L8).
+func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
+	p.Moves = cmp.Or(p.Moves, MovesDefault)
+	b := planning{Planning: p, c: c, taken: make(map[string]bool), alive: make(map[ring.NodeID]bool)}
+	for id, m := range c.members {
+		if !p.Dead[id] {
+			b.alive[m.place()] = true
+		}
+	}
+	b.tidy()
+	r, err := ring.New(c.Ring(p.Dead), ring.Options{Seed: p.Seed})
+	if err != nil {
+		return nil, err
+	}
+	if b.room() <= 0 || !slices.ContainsFunc(c.Members(), func(m Member) bool { return !p.Dead[m.ID] && m.weight() > 0 }) {
+		return b.proposals, nil
+	}
+	placement := b.placement()
+	moves, err := r.Plan(placement, ring.Policy{ReplicaLoad: p.LoadPercent, Copies: b.room(), Leads: b.room()})
+	if err != nil {
+		return nil, err
+	}
+	return b.proposals, b.take(moves)
+}
+
+// planning is a plan being made.
+type planning struct {
+	Planning
+	c         *Catalog
+	alive     map[ring.NodeID]bool // places that are there, and not dead
+	taken     map[string]bool      // keyspaces that a proposal is about
+	begun     int                  // moves that this plan begins
+	ended     int                  // moves that it ends
+	proposals []Proposal
+}
+
+// room is how many further shards may begin to move.
+func (b *planning) room() int { return b.Moves - b.c.moves + b.ended - b.begun }
+
+func (b *planning) propose(p Proposal) {
+	b.taken[p.Keyspace] = true
+	b.proposals = append(b.proposals, p)
+}
+
+// tidy gives up what cannot come to an end: arrivals on dead nodes, and those that leave and
+// cannot say so. Learners of the system keyspace follow the nodes.
+func (b *planning) tidy() {
+	for _, k := range b.c.All() {
+		s := &k.Shards[0]
+		if !s.moving() && s.ID != systemShard {
+			continue
+		}
+		next := s.clone()
+		next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return !b.alive[a.place()] })
+		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.alive[n.place()] })
+		if s.ID == systemShard {
+			next.Learners = slices.DeleteFunc(next.Learners, func(n Node) bool {
+				m, ok := b.c.members[n.ID]
+				return !ok || !n.On(m.ID, m.Incarnation)
+			})
+		}
+		if len(next.Joining) == len(s.Joining) && len(next.Leaving) == len(s.Leaving) && len(next.Learners) == len(s.Learners) {
+			continue
+		}
+		if s.moving() && !next.moving() {
+			b.ended++
+		}
+		b.propose(Proposal{Keyspace: k.Name, Note: "gives up on replicas whose nodes are gone", Next: k.with(next)})
+	}
+}
+
+// placement is where the shards are to be that a plan may be about.
+func (b *planning) placement() *ring.Placement {
+	members := 0
+	for _, m := range b.c.members {
+		if m.State != Removing {
+			members++
+		}
+	}
+	p := &ring.Placement{Shards: make([]ring.Shard, 0, len(b.c.placed))}
+	for _, s := range b.c.placed {
+		k := b.c.keyspaces[b.c.shards[uint64(s.ID)]]
+		if k.Replicas == 0 {
+			s.Want = OwnReplicas(members)
+		}
+		if !b.lost(&k.Shards[0]) {
+			p.Shards = append(p.Shards, s)
+		}
+	}
+	return p
+}
+
+// lost reports whether a shard has no quorum that answers.
+func (b *planning) lost(s *Shard) bool {
+	silent := 0
+	for _, n := range s.Nodes {
+		m, ok := b.c.members[n.ID]
+		if !ok || !n.On(m.ID, m.Incarnation) || b.Silent[n.ID] || b.Dead[n.ID] {
+			silent++
+		}
+	}
+	return 2*(len(s.Nodes)-silent) <= len(s.Nodes)
+}
+
+// take makes records of the ring's moves. Of a shard's several arrivals the first begins; the
+// next plan has the others.
+func (b *planning) take(moves []ring.Move) error {
+	var order []string
+	of := make(map[string][]ring.Move)
+	for _, m := range moves {
+		name := b.c.shards[uint64(m.Shard)]
+		if _, ok := of[name]; !ok {
+			order = append(order, name)
+		}
+		of[name] = append(of[name], m)
+	}
+	for _, name := range order {
+		k := b.c.keyspaces[name]
+		if b.taken[name] || k.Shards[0].moving() {
+			continue
+		}
+		next, did, err := begin(&k.Shards[0], of[name])
+		if errors.Is(err, ErrNoRoom) {
+			continue // it stays where it is
+		}
+		if err != nil {
+			return err
+		}
+		if len(did) == 0 {
+			continue
+		}
+		if next.moving() {
+			if b.room() <= 0 {
+				continue
+			}
+			b.begun++
+		}
+		b.propose(Proposal{Keyspace: name, Moves: did, Next: k.with(next)})
+	}
+	return nil
+}
+
+// begin makes those of a shard's moves that can begin now.
+func begin(s *Shard, moves []ring.Move) (next Shard, did []ring.Move, err error) {
+	next = s.clone()
+	arrived := false
+	for _, m := range moves {
+		at := slices.IndexFunc(next.Nodes, func(n Node) bool { return n.place() == m.Node })
+		switch {
+		case m.Kind == ring.Add && !arrived:
+			arrived = true
+			a, err := next.arrival(m)
+			if err != nil {
+				return next, nil, err
+			}
+			next.Joining = append(next.Joining, a)
+		case m.Kind == ring.Remove && at >= 0 && len(next.Joining) == 0 && len(next.Nodes) > 1:
+			next.leave(next.Nodes[at])
+			next.Nodes = slices.Delete(next.Nodes, at, at+1)
+		case m.Kind == ring.Lead && at > 0:
+			n := next.Nodes[at]
+			next.Nodes = slices.Insert(slices.Delete(next.Nodes, at, at+1), 0, n)
+		default:
+			continue
+		}
+		did = append(did, m)
+	}
+	return next, did, nil
+}
+
+// arrival is a replica that the ring wants: a new one, or in the system keyspace the learner
+// that is there.
+func (s *Shard) arrival(m ring.Move) (Arrival, error) {
+	a := Arrival{}
+	if i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.place() == m.Other }); i >= 0 {
+		a.For = s.Nodes[i]
+	}
+	if i := slices.IndexFunc(s.Learners, func(n Node) bool { return n.place() == m.Node }); i >= 0 {
+		a.Node = s.Learners[i]
+		s.Learners = slices.Delete(s.Learners, i, i+1)
+		return a, nil
+	}
+	incarnation, err := s.next()
+	if err != nil {
+		return a, err
+	}
+	a.Node, s.Last = nodeAt(m.Node, incarnation), incarnation
+	return a, nil
+}
