@@ -24,7 +24,18 @@ const probePause = 50 * time.Millisecond
 const refusalTime = 10 * probePause
 
 // newIdentity is what this configuration makes of a node without state.
-func (n *Node) newIdentity() (identity, error) {
+func (n *Node) newIdentity(ctx context.Context) (identity, error) {
+	if n.cfg.Ticket == nil && n.cfg.JoinExisting {
+		var err error
+		if n.cfg.Ticket, err = n.askForTicket(ctx); err != nil {
+			return identity{}, err
+		}
+	}
+	if t := n.cfg.Ticket; t != nil {
+		id := n.joinedIdentity(t)
+		n.cfg.InitialCluster, n.cfg.Token = id.Members, id.Token
+		return id, nil
+	}
 	id := n.describedIdentity()
 	var err error
 	id.Shards, err = n.cfg.found()
@@ -36,7 +47,7 @@ func (n *Node) describedIdentity() identity {
 	voters := n.cfg.nodes()
 	self := n.cfg.self()
 	id := identity{
-		Format: memberVersion, Cluster: clusterIDOf(voters), Node: nodeIDOf(self.PeerURLs, n.cfg.Token),
+		Format: foundedVersion, Cluster: clusterIDOf(voters), Node: nodeIDOf(self.PeerURLs, n.cfg.Token),
 		Incarnation: 1, Disk: n.cfg.Seed, Name: n.cfg.Name, Token: n.cfg.Token,
 		Members: n.cfg.InitialCluster,
 	}
@@ -49,6 +60,9 @@ func (n *Node) describedIdentity() identity {
 // or cluster. As in etcd the initial cluster need not be said again: one that
 // names this member alone says nothing.
 func (n *Node) adopt(known *identity) error {
+	if known.Joined {
+		return n.adoptJoined(known)
+	}
 	if len(n.cfg.InitialCluster) == 1 && n.cfg.InitialCluster[0].Name == known.Name {
 		n.cfg.InitialCluster, n.cfg.Token = known.Members, known.Token
 	}
@@ -116,6 +130,9 @@ func listenError(addr string, err error) error {
 // bootstrap makes this node a member for as long as its disk lives, unless a
 // peer knows that it was one before (N3).
 func (n *Node) bootstrap(ctx context.Context) error {
+	if n.identity.Joined { // the cluster has given it its place, and knows its disk
+		return n.dir.writeIdentity(&n.identity)
+	}
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	others := 0
@@ -168,7 +185,7 @@ func (n *Node) probe(ctx context.Context, name, addr string) error {
 			return fmt.Errorf("%w: member %q at %s belongs to cluster %x, --initial-cluster and --initial-cluster-token make %x: correct them",
 				ErrConfig, name, addr, reply.Node.Cluster, n.identity.Cluster)
 		case err == nil && reply.Member:
-			return fmt.Errorf("member %v %w: %s at %s knows it, but %s is empty: its disk was lost, so it must not vote under its old identity; restore the directory or remove the member and add it anew",
+			return fmt.Errorf("member %v %w: %s at %s knows it, but %s is empty: its disk was lost, so it must not vote under its old identity: restore the directory, or start it with --join and the client URL of another member to give it a new one",
 				n.identity.Node, ErrBootstrapped, name, addr, n.cfg.DataDir)
 		case err == nil:
 			return nil
@@ -179,18 +196,4 @@ func (n *Node) probe(ctx context.Context, name, addr string) error {
 		case <-time.After(probePause):
 		}
 	}
-}
-
-// peerList is every other member with its address.
-func (n *Node) peerList() []transport.Peer {
-	var peers []transport.Peer
-	for i, m := range n.cfg.InitialCluster {
-		id := n.cfg.nodes()[i]
-		addr, err := peerAddress(m.PeerURLs[0])
-		if id == n.identity.Node || err != nil {
-			continue
-		}
-		peers = append(peers, transport.Peer{ID: transport.NodeID(id), Addr: addr, Incarnation: 1})
-	}
-	return peers
 }

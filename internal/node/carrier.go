@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/shard"
@@ -34,6 +35,8 @@ type carrier struct {
 	// The rest is run's own.
 	watcher *mvcc.Watcher
 	todo    map[string]bool // keyspaces whose record is to be compared with what is open
+	nodes   bool            // the nodes have changed
+	leaves  []*Keyspace     // replicas that are no longer this node's
 	founded []*Keyspace     // just founded here, and without a leader so far
 	tries   int             // to elect one
 	swept   bool            // what an earlier run has left behind is gone
@@ -55,7 +58,7 @@ const watchBatch = 1000
 
 func newCarrier(n *Node) *carrier {
 	c := &carrier{n: n, wake: make(chan struct{}, 1), writing: make(chan struct{}, 1), todo: make(map[string]bool)}
-	c.mu.catalog, c.mu.changed, c.mu.carried = placement.NewCatalog(), make(chan struct{}), make(chan struct{})
+	c.mu.changed, c.mu.carried = make(chan struct{}), make(chan struct{})
 	return c
 }
 
@@ -87,6 +90,7 @@ func (c *carrier) run() {
 		case <-hasten:
 			c.hasten()
 		case <-slow.C:
+			c.n.logged("close replicas that are elsewhere now", c.close())
 			c.n.logged("end the grace of deleted keyspaces", c.expire(c.n.ctx))
 			c.n.logged("erase what is left of deleted keyspaces", c.sweep(c.n.ctx))
 		}
@@ -138,7 +142,7 @@ func (c *carrier) load() error {
 	if err != nil {
 		return err
 	}
-	catalog := placement.NewCatalog()
+	catalog := c.n.newCatalog()
 	for _, kv := range res.KVs {
 		if _, err := catalog.Put(kv.Key, kv.Value, kv.ModRevision); err != nil {
 			return err
@@ -150,13 +154,14 @@ func (c *carrier) load() error {
 		return err
 	}
 	for _, k := range c.n.keyspaces.all() {
-		if k.shard >= placement.FirstShard {
+		if k.shard != SystemShard {
 			c.todo[k.name] = true
 		}
 	}
-	for _, k := range catalog.Keyspaces() {
+	for _, k := range catalog.All() {
 		c.todo[k.Name] = true
 	}
+	c.nodes = true
 	c.mu.Lock()
 	c.mu.catalog = catalog
 	c.mu.Unlock()
@@ -189,6 +194,7 @@ func (c *carrier) take(events []*mvcc.Event) error {
 		if name != "" {
 			c.todo[name] = true
 		}
+		c.nodes = c.nodes || placement.OfMember(e.KV.Key)
 	}
 	return nil
 }
@@ -226,10 +232,14 @@ func (c *carrier) await(ctx context.Context, revision int64) error {
 // carry opens and closes what the catalog asks for, and reports whether it did any of that.
 // What does not work is tried again.
 func (c *carrier) carry() (did bool) {
+	if c.nodes {
+		c.nodes = !c.followNodes()
+	}
 	for name := range c.todo {
 		record, ok := c.record(name)
 		var err error
 		if ok {
+			c.n.mover.look(record.Shards[0].ID)
 			err = c.keep(&record)
 		} else {
 			err = c.drop(name)
@@ -276,36 +286,97 @@ func (c *carrier) nextCarried() <-chan struct{} {
 	return c.mu.carried
 }
 
-// keep opens a keyspace's replica if this node is to carry one.
+// newCatalog is what a node knows before it has read anything.
+func (n *Node) newCatalog() *placement.Catalog {
+	c := placement.NewCatalog(n.foundingRecords()...)
+	c.Found(n.founders()...)
+	return c
+}
+
+// followNodes connects to the nodes that the catalog has, and ends this one if it is none of them
+// any more. It reports whether it could.
+func (c *carrier) followNodes() bool {
+	c.mu.Lock()
+	members, err := c.mu.catalog.Members(), c.n.checkMembership(c.mu.catalog)
+	c.mu.Unlock()
+	if err != nil {
+		c.n.fail(err)
+		return true
+	}
+	return c.n.logged("follow the nodes of the cluster", c.n.followPeers(members))
+}
+
+// keep opens a keyspace's replica if this node is to carry one, and lets it go if not.
 func (c *carrier) keep(record *placement.Keyspace) error {
 	s := &record.Shards[0]
-	self := placement.Node{ID: uint64(c.n.identity.Node), Incarnation: c.n.identity.Incarnation}
+	if record.Name == SystemKeyspace {
+		return nil // every node has it
+	}
 	if old, ok := c.n.keyspaces.named(record.Name); ok && old.shard != shard.ID(s.ID) {
 		// That one is gone, and another has its name.
 		if err := c.n.closeShard(old); err != nil {
 			return err
 		}
 	}
+	replica, serves, here := s.On(uint64(c.n.identity.Node), c.n.identity.Incarnation)
 	k, open := c.n.keyspaces.of(shard.ID(s.ID))
 	switch {
-	case !open && !slices.Contains(s.Nodes, self):
+	case open && (!here || k.incarnation != replica.Incarnation):
+		k.elsewhere.Store(true)
+		if !slices.Contains(c.leaves, k) {
+			c.leaves = append(c.leaves, k)
+		}
+		return nil
+	case !here:
 		return nil
 	case !open:
 		if !c.n.cfg.has(s.Engine) {
 			return fmt.Errorf("it runs on engine %q, which this program lacks: start one that has it", s.Engine)
 		}
 		var err error
-		if k, err = c.n.openShard(specOf(record)); err != nil {
+		if k, err = c.n.openShard(specOf(record, replica)); err != nil {
 			return err
 		}
-		if k.fresh && s.Nodes[0] == self {
+		if first := s.First[0]; k.fresh && first.Same(replica) {
 			c.founded, c.tries = append(c.founded, k), 0
 		}
 	}
+	k.elsewhere.Store(!serves)
 	k.deleted.Store(record.State == placement.Deleted)
-	k.quota.Store(record.QuotaBytes)
+	if record.QuotaBytes != 0 { // that of the default keyspace is a flag's
+		k.quota.Store(record.QuotaBytes)
+	}
 	c.n.unquoted.add(k)
 	return nil
+}
+
+// close takes replicas off this node that are elsewhere now. What is recorded must not be
+// forgotten here afterwards, or the next start would open a replica anew that has promised and
+// forgotten (N6): so the engine is flushed first, once for all of them.
+func (c *carrier) close() error {
+	if len(c.leaves) == 0 {
+		return nil
+	}
+	leaves := c.leaves
+	c.leaves = nil
+	if err := c.n.engine.Flush(); err != nil {
+		c.leaves = leaves
+		return err
+	}
+	var errs error
+	for _, k := range leaves {
+		switch err := c.n.closeShard(k); {
+		case err == nil:
+			c.n.cfg.Logger.Info("closed a replica that is elsewhere now", "keyspace", k.name, "shard", k.shard)
+			c.todo[k.name] = true // perhaps it is to come back
+		case errors.Is(err, shard.ErrReplicaBusy):
+			c.leaves = append(c.leaves, k)
+		default:
+			errs = errors.Join(errs, err)
+			c.leaves = append(c.leaves, k)
+		}
+	}
+	return errs
 }
 
 // drop closes the replica of a keyspace that is gone.
@@ -317,15 +388,24 @@ func (c *carrier) drop(name string) error {
 	return c.n.closeShard(k)
 }
 
-// specOf is what a node must know of a keyspace's shard.
-func specOf(record *placement.Keyspace) *shardSpec {
+// specOf is what a node must know of a keyspace's shard to carry a replica of it.
+func specOf(record *placement.Keyspace, replica placement.Node) *shardSpec {
 	s := &record.Shards[0]
-	spec := &shardSpec{id: shard.ID(s.ID), keyspace: record.Name, record: shardRecord{Engine: s.Engine}}
+	spec := &shardSpec{
+		id: shard.ID(s.ID), keyspace: record.Name, record: shardRecord{Engine: s.Engine, WriteQuorum: s.WriteQuorum},
+		incarnation: replica.Incarnation,
+	}
 	for _, n := range s.First {
-		spec.first.Voters = append(spec.first.Voters, shard.ReplicaOf(shard.NodeID(n.ID), n.Incarnation))
+		spec.first.Voters = append(spec.first.Voters, replicaOf(n))
 	}
 	slices.Sort(spec.first.Voters)
+	spec.first.WriteQuorum = s.WriteQuorum
 	return spec
+}
+
+// replicaOf is the consensus' name for a replica.
+func replicaOf(n placement.Node) consensus.ReplicaID {
+	return shard.ReplicaOf(shard.NodeID(n.ID), n.Incarnation)
 }
 
 // hasten lets the first nodes of shards that were just founded campaign.
@@ -371,7 +451,7 @@ func (c *carrier) sweep(ctx context.Context) error {
 		}
 	}
 	for _, id := range stored {
-		if id < placement.FirstShard || c.known(id) {
+		if id == SystemShard || c.carries(id) {
 			continue
 		}
 		if _, open := c.n.keyspaces.of(id); open {
@@ -380,16 +460,22 @@ func (c *carrier) sweep(ctx context.Context) error {
 		if err := c.erase(id); err != nil {
 			return err
 		}
-		c.n.cfg.Logger.Info("erased what was left of a deleted shard", "shard", id)
+		c.n.cfg.Logger.Info("erased what was left of a shard that is not here any more", "shard", id)
 	}
 	c.swept = true
 	return nil
 }
 
-func (c *carrier) known(id shard.ID) bool {
+// carries reports whether this node is to carry a replica of a shard.
+func (c *carrier) carries(id shard.ID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.catalog.Has(uint64(id))
+	k, ok := c.mu.catalog.ByShard(uint64(id))
+	if !ok {
+		return false
+	}
+	_, _, ok = k.Shards[0].On(uint64(c.n.identity.Node), c.n.identity.Incarnation)
+	return ok
 }
 
 // erase forgets a shard that is not open.

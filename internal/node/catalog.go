@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
-	"github.com/quorate/quorate/ring"
 )
 
 // Limits of the catalog.
@@ -27,11 +27,7 @@ const (
 // placement's, package router's, or ctx's.
 func (n *Node) CreateKeyspace(ctx context.Context, spec placement.Spec) (placement.Keyspace, error) {
 	record, err := n.change(ctx, func(c *placement.Catalog) (placement.Keyspace, error) {
-		cluster, err := n.placeable()
-		if err != nil {
-			return placement.Keyspace{}, err
-		}
-		return c.Create(spec, cluster)
+		return c.Create(spec, n.placeable(c, spec.Replicas))
 	})
 	if err != nil {
 		return record, fmt.Errorf("create keyspace: %w", err)
@@ -89,6 +85,9 @@ func (n *Node) KeyspaceRecords(ctx context.Context, linearizable bool) ([]placem
 // acknowledged before the call: whoever has created a keyspace finds it through every node.
 // Errors are placement.ErrNotFound and placement.ErrDeleted, wrapped, package router's, or ctx's.
 func (n *Node) Carriers(ctx context.Context, keyspace string) ([]shard.NodeID, error) {
+	if keyspace == SystemKeyspace {
+		return nil, fmt.Errorf("%w: %q", placement.ErrNotFound, keyspace)
+	}
 	record, ok := n.catalog.record(keyspace)
 	if !ok && placement.CheckName(keyspace) == nil {
 		if err := n.catalog.catchUp(ctx); err != nil {
@@ -108,7 +107,17 @@ func (n *Node) Carriers(ctx context.Context, keyspace string) ([]shard.NodeID, e
 			nodes = append(nodes, id)
 		}
 	}
+	slices.SortStableFunc(nodes, func(a, b shard.NodeID) int { // who answers comes first
+		return cmp.Compare(n.rank(a), n.rank(b))
+	})
 	return nodes, nil
+}
+
+func (n *Node) rank(node shard.NodeID) int {
+	if n.liveness.answers(uint64(node)) {
+		return 0
+	}
+	return 1
 }
 
 // change writes a keyspace's next record, unless the catalog has changed meanwhile: then it
@@ -192,25 +201,25 @@ func (c *carrier) catchUp(ctx context.Context) error {
 	return c.await(ctx, system.DB().Head().Revision)
 }
 
-// placeable is the cluster as a new keyspace is placed on it. Every member carries replicas,
-// each as many as another.
-func (n *Node) placeable() (placement.Cluster, error) {
-	members, err := n.localMembers()
-	if err != nil {
-		return placement.Cluster{}, err
-	}
+// placeable is the cluster as a new keyspace is placed on it. Nodes that do not answer get nothing,
+// unless there are too few others.
+func (n *Node) placeable(c *placement.Catalog, replicas int) placement.Cluster {
 	preset := n.identity.Shards[DefaultShard].Engine
 	engines := append([]string{preset}, slices.DeleteFunc(n.cfg.engineNames(), func(e string) bool { return e == preset })...)
-	c := placement.Cluster{
-		Incarnation: make(map[ring.NodeID]uint16), Engines: engines,
-		KeyspaceMax: keyspacesMax, Seed: n.identity.Cluster, Now: n.cfg.Clock.Now().Unix(),
+	silent, _ := n.liveness.silent(n.cfg.ReplaceAfter)
+	nodes := c.Ring(silent)
+	usable := 0
+	for i := range nodes {
+		if nodes[i].Weight > 0 {
+			usable++
+		}
 	}
-	for _, m := range members {
-		id := ring.NodeID(m.ID)
-		c.Nodes = append(c.Nodes, ring.Node{ID: id, Weight: 1})
-		c.Incarnation[id] = max(1, m.Incarnation)
+	if usable < max(replicas, placement.ReplicasDefault) {
+		nodes = c.Ring(nil)
 	}
-	return c, nil
+	return placement.Cluster{
+		Nodes: nodes, Engines: engines, KeyspaceMax: keyspacesMax, Seed: n.identity.Cluster, Now: n.cfg.Clock.Now().Unix(),
+	}
 }
 
 // awaitServing waits until a keyspace answers here, if this node carries it.

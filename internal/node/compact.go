@@ -63,7 +63,7 @@ func (k *Keyspace) prune() (more bool, err error) {
 // autoCompact is etcd's --auto-compaction for the default keyspace. Only its
 // leader proposes; everybody samples, so that a new leader knows the past.
 func (n *Node) autoCompact() {
-	c, k := n.cfg.Compaction, n.keyspaces.own(DefaultKeyspace)
+	c := n.cfg.Compaction
 	period := compactRevisionPeriod
 	if c.Period > 0 {
 		period = max(c.Period/compactSamplesMax, compactSampleMin)
@@ -76,6 +76,11 @@ func (n *Node) autoCompact() {
 		case <-n.ctx.Done():
 			return
 		case <-ticker.C:
+		}
+		k, here := n.Keyspace(DefaultKeyspace)
+		if !here {
+			samples = nil
+			continue
 		}
 		revision, err := k.revision()
 		if !n.logged("read the revision to compact to", err) {

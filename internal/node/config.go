@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/shard"
 )
@@ -25,8 +26,17 @@ type Config struct {
 	// not matter. It is used when the data directory is empty, and else compared.
 	InitialCluster []Member
 	Token          string
-	// JoinExisting is etcd's --initial-cluster-state existing.
+	// JoinExisting is etcd's --initial-cluster-state existing: somebody has added this member,
+	// and the others of InitialCluster know its place.
 	JoinExisting bool
+	// Ticket is what a running cluster has answered to this machine, which wants to join it;
+	// Seed is then the Disk that it has told the cluster. It is used when the data directory is empty.
+	Ticket *placement.Ticket
+	// Zone and Weight are what the node says of itself until somebody decides otherwise.
+	Zone   string
+	Weight int
+	// ReplaceAfter is how long a node must be silent before its replicas are placed anew.
+	ReplaceAfter time.Duration
 
 	ListenPeer          []string // host:port, each is opened
 	AdvertiseClientURLs []string
@@ -69,10 +79,14 @@ type Compaction struct {
 	Revisions int64         // or: so many revisions are kept
 }
 
-// Member is one member as the command line states it.
+// Member is one member as the command line states it, or as the cluster does to one that joins.
 type Member struct {
 	Name     string   `json:"name"`
 	PeerURLs []string `json:"peerURLs"`
+
+	// ID and Incarnation are the cluster's word; zero: they follow from the URLs.
+	ID          shard.NodeID `json:"id,omitempty"`
+	Incarnation uint16       `json:"incarnation,omitempty"`
 }
 
 // Levels of this program. Level 1 is everything in the first release.
@@ -151,7 +165,9 @@ func (c *Config) validate() error {
 func (c *Config) nodes() []shard.NodeID {
 	ids := make([]shard.NodeID, len(c.InitialCluster))
 	for i, m := range c.InitialCluster {
-		ids[i] = nodeIDOf(m.PeerURLs, c.Token)
+		if ids[i] = m.ID; m.ID == 0 {
+			ids[i] = nodeIDOf(m.PeerURLs, c.Token)
+		}
 	}
 	return ids
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/consensus/quorum"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/shard"
 )
 
@@ -39,7 +40,7 @@ func (r shardRecord) String() string {
 // found is how this configuration founds its shards. Of --write-quorum the system shard
 // gets nothing: it is written once in a while, and would only be elected with more members.
 func (c *Config) found() (map[shard.ID]shardRecord, error) {
-	engine, voters := c.Engine, len(c.InitialCluster)
+	engine, voters := c.Engine, placement.OwnReplicas(len(c.InitialCluster))
 	if engine == "" {
 		engine = c.Engines[0].Name
 	}
@@ -115,7 +116,7 @@ func (n *Node) checkRecord(known *identity) error {
 				n.cfg.DataDir, ErrEngine, s.keyspace, r.Engine, strings.Join(n.cfg.engineNames(), ", "))
 		}
 	}
-	r, voters := known.Shards[DefaultShard], len(known.Voters)
+	r, voters := known.Shards[DefaultShard], placement.OwnReplicas(len(known.Voters))
 	if n.cfg.Engine != "" && n.cfg.Engine != r.Engine {
 		return fmt.Errorf("%s: %w: its %s keyspace runs on engine %q for as long as it lives, --engine says %q: leave --engine out, or choose another --data-dir",
 			n.cfg.DataDir, ErrEngine, DefaultKeyspace, r.Engine, n.cfg.Engine)
@@ -150,16 +151,38 @@ func (c *Config) engine(name string) consensus.Engine {
 	return c.Engines[slices.Index(c.engineNames(), name)]
 }
 
-// firstConfiguration is what a shard began with: one voter on each first member, in its
-// first incarnation.
-func (n *Node) firstConfiguration(id shard.ID) consensus.Configuration {
-	var c consensus.Configuration
-	for _, node := range n.identity.Voters {
-		c.Voters = append(c.Voters, shard.ReplicaOf(node, 1))
+// foundingRecords are the records of the shards that the cluster began with: as many of its
+// first members vote as should, in their first incarnation, and in the system keyspace the
+// others learn.
+func (n *Node) foundingRecords() []placement.Keyspace {
+	var all []placement.Node
+	for _, node := range n.identity.Voters { // ascending
+		all = append(all, placement.Node{ID: uint64(node), Incarnation: 1})
 	}
-	slices.Sort(c.Voters)
-	c.WriteQuorum = n.identity.Shards[id].WriteQuorum
-	return c
+	voters := all[:placement.OwnReplicas(len(all))]
+	var records []placement.Keyspace
+	for _, f := range foundedShards {
+		r := n.identity.Shards[f.id]
+		s := placement.Shard{ID: uint64(f.id), Engine: r.Engine, WriteQuorum: r.WriteQuorum, First: voters, Nodes: voters}
+		if f.id == SystemShard {
+			s.Learners = all[len(voters):]
+		}
+		records = append(records, placement.Keyspace{
+			Format: 1, Name: f.keyspace, Epoch: 1, State: placement.Active, Shards: []placement.Shard{s},
+		})
+	}
+	return records
+}
+
+// founders are the cluster's first members, as far as this node was told of them.
+func (n *Node) founders() []placement.Member {
+	var list []placement.Member
+	for i, id := range n.cfg.nodes() {
+		if m := n.cfg.InitialCluster[i]; slices.Contains(n.identity.Voters, id) {
+			list = append(list, placement.Member{ID: uint64(id), Name: m.Name, PeerURLs: m.PeerURLs, Incarnation: max(1, m.Incarnation)})
+		}
+	}
+	return list
 }
 
 // logOpened says what a shard runs on, and what its write quorum costs.

@@ -101,14 +101,15 @@ func TestFoundingIsRecordedPerShard(t *testing.T) {
 		n := &Node{cfg: newCluster(t, 5).cfgs[0]}
 		n.cfg.Engine, n.cfg.WriteQuorum = c.engine, c.write
 		var err error
-		if n.identity, err = n.newIdentity(); err != nil {
+		if n.identity, err = n.newIdentity(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(c.want, n.identity.Shards); diff != "" {
 			t.Errorf("%s, write quorum %d:\n%s", c.engine, c.write, diff)
 		}
-		for id, r := range c.want {
-			first := n.firstConfiguration(id)
+		for i, record := range n.foundingRecords() {
+			id := foundedShards[i].id
+			r, first := c.want[id], specOf(&record, record.Shards[0].Nodes[0]).first
 			if err := first.Validate(); err != nil || first.WriteQuorum != r.WriteQuorum || len(first.Voters) != 5 {
 				t.Errorf("first configuration of shard %d: %+v, %v", id, first, err)
 			}

@@ -61,8 +61,10 @@ func (n *Node) announce(ctx context.Context) error {
 	if err := n.register(ctx); err != nil {
 		return err
 	}
-	if err := n.keyspaces.own(DefaultKeyspace).Barrier(ctx); err != nil {
-		return err
+	if k, ok := n.Keyspace(DefaultKeyspace); ok {
+		if err := k.Barrier(ctx); err != nil {
+			return err
+		}
 	}
 	close(n.ready)
 	return nil
@@ -70,7 +72,9 @@ func (n *Node) announce(ctx context.Context) error {
 
 // setQuotas sets the quota of each keyspace that this node leads.
 func (n *Node) setQuotas(ctx context.Context) error {
-	n.keyspaces.own(DefaultKeyspace).quota.Store(n.cfg.QuotaBytes)
+	if k, ok := n.keyspaces.of(DefaultShard); ok {
+		k.quota.Store(n.cfg.QuotaBytes)
+	}
 	ctx, cancel := context.WithTimeout(ctx, quotasTimeout)
 	defer cancel()
 	var errs error

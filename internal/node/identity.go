@@ -19,9 +19,12 @@ import (
 	"github.com/quorate/quorate/internal/shard"
 )
 
-// memberVersion is the format of DIR/member, and of the directory as a whole. Format 1
-// had one engine for all shards.
-const memberVersion = 2
+// memberVersion is the newest format of DIR/member, and of the directory as a whole. Format 1
+// had one engine for all shards; format 2 knows founders only, who go on writing it.
+const (
+	memberVersion  = 3
+	foundedVersion = 2
+)
 
 // identity is what DIR/member holds: who the node is for as long as its disk
 // lives (N1).
@@ -36,7 +39,12 @@ type identity struct {
 	Voters      []shard.NodeID `json:"voters"`  // the first members, ascending
 	Members     []Member       `json:"members"` // as --initial-cluster had them
 
-	// Shards is how each shard that the node began with was founded.
+	// Joined: it came to a cluster that others had founded. System is then the incarnation
+	// of its replica of the system keyspace.
+	Joined bool   `json:"joined,omitempty"`
+	System uint16 `json:"system,omitempty"`
+
+	// Shards is how each shard that the cluster began with was founded.
 	Shards map[shard.ID]shardRecord `json:"shards"`
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/consensus/quorum"
 	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
 )
@@ -18,17 +19,21 @@ import (
 // concurrent use and block until the answer, the context's end or the deadline
 // of package router.
 type Keyspace struct {
-	n        *Node
-	name     string
-	shard    shard.ID
-	store    *store.Store
-	waiters  *shard.Waiters
-	replica  *shard.Replica // owned by the loop
-	fresh    bool           // nothing had been applied when it was opened
-	status   atomic.Pointer[KeyspaceStatus]
-	caughtUp atomic.Bool  // a read has been confirmed since it was opened
-	deleted  atomic.Bool  // it serves nobody, until it is brought back or gone
-	quota    atomic.Int64 // what its leader is to set, in bytes; below zero: none
+	n       *Node
+	name    string
+	shard   shard.ID
+	store   *store.Store
+	waiters *shard.Waiters
+	replica *shard.Replica // owned by the loop
+	fresh   bool           // nothing had been applied when it was opened
+	// incarnation tells the replica from others that this node has had of the shard.
+	incarnation uint16
+	status      atomic.Pointer[KeyspaceStatus]
+	caughtUp    atomic.Bool // a read has been confirmed since it was opened
+	deleted     atomic.Bool // it serves nobody, until it is brought back or gone
+	// elsewhere: this replica is on its way in or out, and clients are served by others.
+	elsewhere atomic.Bool
+	quota     atomic.Int64 // what its leader is to set, in bytes; below zero: none
 	// installs keeps physical compaction and the install of a snapshot apart.
 	installs sync.Mutex
 	prunedTo int64 // the compaction that was physically done last; with installs
@@ -54,6 +59,7 @@ type KeyspaceStatus struct {
 	Starting      bool   // the node is not Ready yet
 	Behind        bool   // it may lack what was acknowledged before it was opened here: see Barrier
 	Deleted       bool   // it serves nobody, until it is brought back or gone
+	Elsewhere     bool   // others serve its clients: this replica comes or goes
 	InDoubt       bool   // its log has lost something, and is being repaired
 	LeaderChanges uint64 // leaders seen since the start
 }
@@ -173,7 +179,7 @@ func (k *Keyspace) Pending() int { return k.waiters.Len() }
 // Status is the replica's state after the loop's last turn that had to do with it.
 func (k *Keyspace) Status() KeyspaceStatus {
 	s := *k.status.Load()
-	s.Deleted, s.Behind = k.deleted.Load(), !k.caughtUp.Load()
+	s.Deleted, s.Elsewhere, s.Behind = k.deleted.Load(), k.elsewhere.Load(), !k.caughtUp.Load()
 	select {
 	case <-k.n.ready:
 	default:
@@ -221,6 +227,9 @@ func (n *Node) publishOne(k *Keyspace) {
 	}
 	k.status.Store(&next)
 	n.unpruned.add(k)
+	if next.Leads && (!old.Leads || next.Term != old.Term) {
+		n.mover.look(uint64(k.shard))
+	}
 	if next.Leader != old.Leader || next.Term != old.Term {
 		n.unquoted.add(k)
 	}
@@ -232,6 +241,8 @@ type shardSpec struct {
 	keyspace string
 	record   shardRecord
 	first    consensus.Configuration // what the shard began with
+
+	incarnation uint16 // of this node's replica
 }
 
 // openShard restores a shard's replica from engine and log. The rest of a node that runs goes
@@ -246,9 +257,9 @@ func (n *Node) openShard(spec *shardSpec) (*Keyspace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore shard %d: %w", id, err)
 	}
-	k := &Keyspace{n: n, name: spec.keyspace, shard: id, store: s, waiters: shard.NewWaiters(func(change int) { n.waiting.Add(int64(change)) }), fresh: machine.Applied == 0}
+	k := &Keyspace{n: n, name: spec.keyspace, shard: id, store: s, waiters: shard.NewWaiters(func(change int) { n.waiting.Add(int64(change)) }), fresh: machine.Applied == 0, incarnation: spec.incarnation}
 	add := func() error {
-		k.replica, err = n.host.Add(id, shard.ReplicaConfig{Engine: n.cfg.engine(spec.record.Engine), Machine: machine, Store: s, Waiters: k.waiters})
+		k.replica, err = n.host.Add(id, shard.ReplicaConfig{Engine: n.cfg.engine(spec.record.Engine), Machine: machine, Store: s, Waiters: k.waiters, Incarnation: spec.incarnation})
 		if err != nil {
 			return err
 		}
@@ -266,15 +277,26 @@ func (n *Node) openShard(spec *shardSpec) (*Keyspace, error) {
 	return k, n.ownTurn(add)
 }
 
-// openFounded opens a shard that every node begins with.
-func (n *Node) openFounded(s foundedShard) error {
-	k, err := n.openShard(&shardSpec{
-		id: s.id, keyspace: s.keyspace, record: n.identity.Shards[s.id], first: n.firstConfiguration(s.id),
-	})
-	if err == nil {
+// openOwn opens the cluster's own keyspaces as far as this node has them: the system keyspace, in
+// which it says where the other one is.
+func (n *Node) openOwn() error {
+	record := n.foundingRecords()[0]
+	system := placement.Node{ID: uint64(n.identity.Node), Incarnation: max(1, n.identity.System)}
+	if _, err := n.openShard(specOf(&record, system)); err != nil {
+		return err
+	}
+	if err := n.catalog.follow(); err != nil {
+		return fmt.Errorf("read the catalog: %w", err)
+	}
+	if record, ok := n.catalog.record(DefaultKeyspace); ok {
+		if err := n.catalog.keep(&record); err != nil {
+			return err
+		}
+	}
+	for _, k := range n.keyspaces.all() {
 		k.caughtUp.Store(true) // Ready says so
 	}
-	return err
+	return nil
 }
 
 // closeShard takes a shard's replica off this node and erases its state. It returns

@@ -1,86 +1,31 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/quorate/quorate/internal/shard"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/store"
 )
 
-// The system keyspace's keys.
-const (
-	membersPrefix = "members/" // + node id in hex → MemberInfo as JSON
-	levelKey      = "level"    // → the cluster's feature level, decimal
-)
+// levelKey is the system keyspace's key of the cluster's feature level, decimal.
+const levelKey = "level"
 
-// MemberInfo is what a member publishes about itself in the system keyspace.
-type MemberInfo struct {
-	ID         shard.NodeID `json:"id"`
-	Name       string       `json:"name"`
-	PeerURLs   []string     `json:"peerURLs"`
-	ClientURLs []string     `json:"clientURLs"`
-	// KeyspaceURLs are ports that serve one keyspace, by keyspace.
-	KeyspaceURLs map[string][]string `json:"keyspaceURLs,omitempty"`
-	Incarnation  uint16              `json:"incarnation"`
-	Disk         uint64              `json:"disk"`
-	MinLevel     uint32              `json:"minLevel"`
-	MaxLevel     uint32              `json:"maxLevel"`
-	IsLearner    bool                `json:"-"`
-}
-
-// Members lists the cluster's members by id: the first ones, with what each has
-// published. With linearizable set the list is confirmed by the system shard's
-// leader first; else it is this node's own.
-func (n *Node) Members(ctx context.Context, linearizable bool) ([]MemberInfo, error) {
-	system := n.keyspaces.own(SystemKeyspace)
+// Members lists the cluster's nodes by id. With linearizable set the list is confirmed by the
+// system shard's leader first; else it is this node's own.
+func (n *Node) Members(ctx context.Context, linearizable bool) ([]placement.Member, error) {
 	if linearizable {
-		if err := system.Barrier(ctx); err != nil {
+		if err := n.catalog.catchUp(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return n.localMembers()
-}
-
-func (n *Node) localMembers() ([]MemberInfo, error) {
-	list := make([]MemberInfo, 0, len(n.cfg.InitialCluster))
-	for i, id := range n.cfg.nodes() {
-		m := n.cfg.InitialCluster[i]
-		list = append(list, MemberInfo{ID: id, Name: m.Name, PeerURLs: m.PeerURLs})
-	}
-	published, err := n.publishedMembers()
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range published {
-		i := slices.IndexFunc(list, func(x MemberInfo) bool { return x.ID == m.ID })
-		if i < 0 {
-			list = append(list, m)
-			continue
-		}
-		list[i] = m
-	}
-	slices.SortFunc(list, func(a, b MemberInfo) int { return cmp.Compare(a.ID, b.ID) })
-	return list, nil
-}
-
-func (n *Node) publishedMembers() ([]MemberInfo, error) {
-	kvs, err := n.systemRange(membersPrefix)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]MemberInfo, len(kvs))
-	for i, kv := range kvs {
-		if err := json.Unmarshal(kv.Value, &list[i]); err != nil {
-			return nil, fmt.Errorf("system keyspace, key %s: %w", kv.Key, err)
-		}
-	}
-	return list, nil
+	n.catalog.mu.Lock()
+	defer n.catalog.mu.Unlock()
+	return n.catalog.mu.catalog.Members(), nil
 }
 
 // systemRange reads every system key with a prefix from this node's own state.
@@ -100,27 +45,133 @@ func (n *Node) systemRange(prefix string) ([]store.KeyValue, error) {
 
 // register publishes this member, unless what is published is still true.
 func (n *Node) register(ctx context.Context) error {
-	system := n.keyspaces.own(SystemKeyspace)
-	if err := system.Barrier(ctx); err != nil {
-		return err
-	}
-	self := MemberInfo{
-		ID: n.identity.Node, Name: n.cfg.Name, PeerURLs: n.cfg.self().PeerURLs, ClientURLs: n.cfg.AdvertiseClientURLs, KeyspaceURLs: n.cfg.AdvertiseKeyspaceURLs,
+	self := placement.Member{
+		ID: uint64(n.identity.Node), Name: n.cfg.Name, PeerURLs: n.cfg.self().PeerURLs, ClientURLs: n.cfg.AdvertiseClientURLs, KeyspaceURLs: n.cfg.AdvertiseKeyspaceURLs,
 		Incarnation: n.identity.Incarnation, Disk: n.identity.Disk, MinLevel: n.cfg.MinLevel, MaxLevel: n.cfg.MaxLevel,
+		Zone: n.cfg.Zone, Weight: n.cfg.Weight,
 	}
-	value, err := json.Marshal(self)
-	if err != nil {
-		return fmt.Errorf("encode member: %w", err)
-	}
-	key := membersPrefix + self.ID.String()
-	kvs, err := n.systemRange(key)
-	if err != nil {
-		return err
-	}
-	if len(kvs) == 1 && string(kvs[0].Value) == string(value) {
+	_, err := n.changeMember(ctx, func(c *placement.Catalog) (placement.MemberChange, error) {
+		if err := n.checkMembership(c); err != nil {
+			return placement.MemberChange{}, err
+		}
+		change, news := c.Announce(self)
+		if !news {
+			return change, errNoNews
+		}
+		return change, nil
+	})
+	if errors.Is(err, errNoNews) {
 		return nil
 	}
-	return n.systemPut(ctx, key, value)
+	return err
+}
+
+// errNoNews says that a record need not be written.
+var errNoNews = errors.New("the record says that already")
+
+// ErrRemoved: the cluster has removed this node, or has given its place to another disk.
+var ErrRemoved = errors.New("the member has been permanently removed from the cluster")
+
+// checkMembership reports that this node is none of the cluster's any more.
+func (n *Node) checkMembership(c *placement.Catalog) error {
+	id := uint64(n.identity.Node)
+	if _, gone := c.Removed(id); gone {
+		return fmt.Errorf("%s: %w: empty the directory, and start it with --join to have a new node", n.cfg.DataDir, ErrRemoved)
+	}
+	if m, ok := c.Member(id); ok && m.Incarnation > n.identity.Incarnation {
+		return fmt.Errorf("%s: %w: another disk has the place of node %x, in its life %d: choose that one's --data-dir, or empty this one and join anew",
+			n.cfg.DataDir, ErrRemoved, id, m.Incarnation)
+	}
+	return nil
+}
+
+// changeMember writes a change of the nodes, unless the catalog has changed meanwhile: then it
+// is made anew.
+func (n *Node) changeMember(ctx context.Context, next func(*placement.Catalog) (placement.MemberChange, error)) (placement.MemberChange, error) {
+	for range conflictsMax {
+		if err := n.catalog.catchUp(ctx); err != nil {
+			return placement.MemberChange{}, err
+		}
+		n.catalog.mu.Lock()
+		change, err := next(n.catalog.mu.catalog)
+		n.catalog.mu.Unlock()
+		if err != nil {
+			return change, err
+		}
+		revision, done, err := n.writeMember(ctx, &change)
+		if err != nil {
+			return change, err
+		}
+		if done {
+			return change, n.catalog.await(ctx, revision)
+		}
+	}
+	return placement.MemberChange{}, fmt.Errorf("%w %d times in between: try again", placement.ErrConflict, conflictsMax)
+}
+
+// writeMember writes a change if what it replaces is still there.
+func (n *Node) writeMember(ctx context.Context, change *placement.MemberChange) (revision int64, done bool, err error) {
+	m := &change.Member
+	key := placement.MemberKey(m.ID)
+	txn := &store.TxnRequest{Compare: []store.Compare{unchanged(key, m.Revision)}}
+	if change.Gone {
+		body, err := json.Marshal(placement.Removed{ID: m.ID, Name: m.Name, At: n.cfg.Clock.Now().Unix()})
+		if err != nil {
+			return 0, false, err
+		}
+		txn.Success = append(txn.Success, put(placement.RemovedKey(m.ID), body),
+			store.RequestOp{DeleteRange: &store.DeleteRangeRequest{Key: []byte(key)}})
+	} else {
+		txn.Success = append(txn.Success, put(key, m.Encode()))
+	}
+	if change.Joins {
+		n.catalog.mu.Lock()
+		count, counted := n.catalog.mu.catalog.NextMember, n.catalog.mu.catalog.NextMemberRevision
+		n.catalog.mu.Unlock()
+		txn.Compare = append(txn.Compare, unchanged(placement.NextMemberKey, counted))
+		txn.Success = append(txn.Success, put(placement.NextMemberKey, strconv.AppendUint(nil, count+1, 10)))
+	}
+	if k := change.System; k != nil {
+		txn.Compare = append(txn.Compare, unchanged(placement.Key(k.Name), k.Revision))
+		txn.Success = append(txn.Success, put(placement.Key(k.Name), k.Encode()))
+	}
+	return n.systemTxn(ctx, txn)
+}
+
+// changed is a change's record, or what kept it from being one.
+func changed(what string, change placement.MemberChange, err error) (placement.Member, error) {
+	if err != nil {
+		return change.Member, fmt.Errorf("%s node: %w", what, err)
+	}
+	return change.Member, nil
+}
+
+// DrainNode empties a node, or lets it carry its share again. Errors are placement's, package
+// router's, or ctx's; likewise of the following.
+func (n *Node) DrainNode(ctx context.Context, id uint64, drain bool) (placement.Member, error) {
+	change, err := n.changeMember(ctx, func(c *placement.Catalog) (placement.MemberChange, error) { return c.Drain(id, drain) })
+	return changed("drain", change, err)
+}
+
+// WeighNode changes a node's share.
+func (n *Node) WeighNode(ctx context.Context, id uint64, weight int) (placement.Member, error) {
+	change, err := n.changeMember(ctx, func(c *placement.Catalog) (placement.MemberChange, error) { return c.Weigh(id, weight) })
+	return changed("weigh", change, err)
+}
+
+// AddressNode changes where a node's peers find it.
+func (n *Node) AddressNode(ctx context.Context, id uint64, peerURLs []string) (placement.Member, error) {
+	change, err := n.changeMember(ctx, func(c *placement.Catalog) (placement.MemberChange, error) { return c.Address(id, peerURLs) })
+	return changed("update", change, err)
+}
+
+// RemoveNode begins to take a node out for good: once it is empty it is gone.
+func (n *Node) RemoveNode(ctx context.Context, id uint64) (placement.Member, error) {
+	change, err := n.changeMember(ctx, func(c *placement.Catalog) (placement.MemberChange, error) {
+		silent, _ := n.liveness.silent(n.cfg.ReplaceAfter)
+		return c.RemoveNode(id, silent)
+	})
+	return changed("remove", change, err)
 }
 
 func (n *Node) systemPut(ctx context.Context, key string, value []byte) error {
@@ -156,13 +207,13 @@ func (n *Node) raiseLevel(ctx context.Context) error {
 	if !n.keyspaces.own(SystemKeyspace).Status().Leads {
 		return nil
 	}
-	published, err := n.publishedMembers()
-	if err != nil || len(published) < len(n.identity.Voters) {
+	members, err := n.Members(ctx, false)
+	if err != nil {
 		return err
 	}
-	common := published[0].MaxLevel
-	for _, m := range published {
-		common = min(common, m.MaxLevel)
+	common := n.cfg.MaxLevel
+	for _, m := range members {
+		common = min(common, m.MaxLevel) // 0: it has not said so yet
 	}
 	if common <= n.Level() {
 		return nil

@@ -19,9 +19,9 @@ import (
 	"github.com/quorate/quorate/internal/wal"
 )
 
-// The shards that every node carries.
+// The shards that every cluster has.
 const (
-	SystemShard  = shard.ID(1) // members, their addresses, the feature level
+	SystemShard  = shard.ID(1) // nodes, the feature level, the catalog: every node has a replica
 	DefaultShard = shard.ID(2) // the keyspace of clients that name none
 )
 
@@ -57,6 +57,8 @@ type Node struct {
 	unquoted  keyspaceSet // those whose quota may have to be set
 	unpruned  keyspaceSet // those in which something may have been compacted
 	catalog   *carrier
+	mover     *mover
+	liveness  *liveness
 	mail      *mailbox
 	stopLoop  chan struct{}
 	loopDone  chan struct{}
@@ -88,7 +90,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		stopLoop: make(chan struct{}), loopDone: make(chan struct{}),
 		ready: make(chan struct{}), failed: make(chan error, 1), disagreed: make(chan error, 1),
 	}
-	n.catalog = newCarrier(n)
+	n.catalog, n.mover = newCarrier(n), newMover(n)
 	n.mail = newMailbox(n.tryTurn)
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := n.start(ctx); err != nil {
@@ -113,12 +115,14 @@ func (n *Node) start(ctx context.Context) (err error) {
 		if err := n.adopt(known); err != nil {
 			return err
 		}
-	} else if n.identity, err = n.newIdentity(); err != nil {
+	} else if n.identity, err = n.newIdentity(ctx); err != nil {
 		return err
 	}
 	if n.peers, err = openPeerBook(n.dir); err != nil {
 		return err
 	}
+	n.liveness = newLiveness(n.cfg.Clock, n.identity.Node)
+	n.catalog.mu.catalog = n.newCatalog()
 	if err := n.listen(); err != nil {
 		return err
 	}
@@ -171,12 +175,7 @@ func (n *Node) openState() error {
 		Limits: shard.Limits{LagEntries: n.cfg.LagEntries},
 	}, ports)
 	n.router.SetHost(n.host)
-	for _, s := range foundedShards {
-		if err := n.openFounded(s); err != nil {
-			return err
-		}
-	}
-	return nil
+	return n.openOwn()
 }
 
 // segmentBytes is the log's default, or less on a small disk: the log keeps a few
@@ -213,9 +212,10 @@ func (n *Node) run() {
 		n.start1(func() { n.appliers.run(q) })
 	}
 	go n.loop()
-	n.transport.SetPeers(n.peerList())
+	n.transport.SetPeers(n.firstPeers())
 	n.start1(n.housekeep)
 	n.start1(n.catalog.run)
+	n.start1(n.mover.run)
 	n.start1(n.prune)
 	if n.cfg.Compaction != (Compaction{}) {
 		n.start1(n.autoCompact)
@@ -340,10 +340,10 @@ func (n *Node) abandon() {
 	}
 }
 
-// Keyspace returns a keyspace by name, if this node carries it and it was not deleted.
+// Keyspace returns a keyspace by name, if this node serves it.
 func (n *Node) Keyspace(name string) (*Keyspace, bool) {
 	k, ok := n.keyspaces.named(name)
-	return k, ok && !k.deleted.Load()
+	return k, ok && !k.deleted.Load() && !k.elsewhere.Load()
 }
 
 // Keyspaces returns all that this node carries, by shard.

@@ -44,6 +44,8 @@ func (h peerHandler) Deliver(from transport.NodeID, packets []transport.Packet) 
 // PeerUp implements transport.Handler.
 func (h peerHandler) PeerUp(id transport.NodeID) {
 	h.n.cfg.Logger.Info("peer connected", "peer", id)
+	h.n.liveness.hears(shard.NodeID(id))
+	h.n.mover.returned(shard.NodeID(id))
 	h.n.hasten.Do(func() {
 		h.n.mail.post(event{kind: eventCall, call: func() error {
 			h.n.host.Hasten()
@@ -59,13 +61,16 @@ func (h peerHandler) PeerDown(id transport.NodeID, reset bool) {
 		state = consensus.PeerReset
 	}
 	h.n.cfg.Logger.Warn("peer disconnected", "peer", id, "reset", reset)
+	h.n.liveness.misses(shard.NodeID(id))
 	h.n.mail.post(event{kind: eventPeer, from: shard.NodeID(id), state: state})
 }
 
 // Probe implements transport.Handler.
 func (h peerHandler) Probe(hello transport.Hello) transport.ProbeReply {
 	known, ok := h.n.peers.known(shard.NodeID(hello.Node))
-	return transport.ProbeReply{Member: ok && known.Disk != hello.Disk, Incarnation: transport.Incarnation(known.Incarnation)}
+	return transport.ProbeReply{
+		Member: ok && known.Disk != hello.Disk, Incarnation: transport.Incarnation(known.Incarnation), Body: h.n.ticketFor(&hello),
+	}
 }
 
 // acquaintance is what a node remembers of a peer it has met.

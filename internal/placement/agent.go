@@ -83,7 +83,7 @@ func (a *Agent) Tick() {
 	a.asked = make(map[uint64]uint64)
 	c := a.ports.Catalog()
 	for shard := range a.pending {
-		k, ok := c.byShard(shard)
+		k, ok := c.ByShard(shard)
 		if !ok {
 			delete(a.pending, shard)
 			continue
@@ -126,7 +126,7 @@ func (a *Agent) Read(ok bool) {
 	c := a.ports.Catalog()
 	for _, shard := range slices.Sorted(maps.Keys(a.asked)) {
 		epoch := a.asked[shard]
-		k, known := c.byShard(shard)
+		k, known := c.ByShard(shard)
 		if !known {
 			delete(a.pending, shard)
 			continue
@@ -216,8 +216,8 @@ func (p *Planned) same(o *Planned) bool {
 	return p.stirred == o.stirred && p.epoch == o.epoch && maps.Equal(p.silent, o.silent) && maps.Equal(p.dead, o.dead)
 }
 
-// byShard is the record of the keyspace that has a shard.
-func (c *Catalog) byShard(shard uint64) (Keyspace, bool) {
+// ByShard is the record of the keyspace that has a shard.
+func (c *Catalog) ByShard(shard uint64) (Keyspace, bool) {
 	k, ok := c.keyspaces[c.shards[shard]]
 	return k, ok
 }

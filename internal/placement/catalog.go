@@ -40,6 +40,12 @@ func MemberKey(id uint64) string { return MembersPrefix + strconv.FormatUint(id,
 // RemovedKey is where it says that a node is gone for good.
 func RemovedKey(id uint64) string { return RemovedPrefix + strconv.FormatUint(id, 16) }
 
+// OfMember reports whether a key is about a node.
+func OfMember(key []byte) bool {
+	prefix, _ := split(string(key))
+	return prefix == MembersPrefix || prefix == RemovedPrefix
+}
+
 // own reports whether a keyspace is one that every cluster has.
 func own(name string) bool { return name == System || name == Default }
 
@@ -266,11 +272,11 @@ func (c *Catalog) Len() int { return len(c.keyspaces) - len(c.founding) }
 
 // Cluster is what a new keyspace is placed on.
 type Cluster struct {
-	Nodes []ring.Node // all that may carry replicas
-	Engines     []string // that all nodes have; the first is the default
-	KeyspaceMax int      // how many keyspaces there may be
-	Seed        uint64   // of the ring; the same for as long as the cluster lives
-	Now         int64    // seconds since 1970
+	Nodes       []ring.Node // all that may carry replicas
+	Engines     []string    // that all nodes have; the first is the default
+	KeyspaceMax int         // how many keyspaces there may be
+	Seed        uint64      // of the ring; the same for as long as the cluster lives
+	Now         int64       // seconds since 1970
 }
 
 // Create makes the record of a new keyspace with one shard, and says where it goes. Of the

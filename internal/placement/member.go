@@ -141,7 +141,9 @@ func (n Node) place() ring.NodeID { return ringID(n.ID, n.Life) }
 func (n Node) Same(o Node) bool { return n.ID == o.ID && n.Incarnation == o.Incarnation }
 
 // On reports whether a replica is on a node during a life of its disk.
-func (n Node) On(node uint64, life uint16) bool { return n.ID == node && max(1, n.Life) == max(1, life) }
+func (n Node) On(node uint64, life uint16) bool {
+	return n.ID == node && max(1, n.Life) == max(1, life)
+}
 
 // CheckWeight refuses what is no weight.
 func CheckWeight(weight int) error {

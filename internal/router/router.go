@@ -149,6 +149,9 @@ func (r *Router) RemoveShard(id shard.ID) {
 	}
 	delete(r.routes, id)
 	r.busy = slices.DeleteFunc(r.busy, func(o *route) bool { return o == x })
+	for _, seq := range x.waiters.Handed(^consensus.Epoch(0)) {
+		x.waiters.End(seq, nil, ErrUnknownOutcome) // P2
+	}
 	for _, seq := range x.waiters.All() {
 		x.waiters.End(seq, nil, ErrUnknownKeyspace)
 	}

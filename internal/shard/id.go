@@ -37,5 +37,8 @@ func ReplicaOf(node NodeID, incarnation uint16) consensus.ReplicaID {
 	return consensus.ReplicaID(uint64(node)<<incarnationBits | uint64(incarnation))
 }
 
+// IncarnationOf is the other half of a replica's id.
+func IncarnationOf(replica consensus.ReplicaID) uint16 { return uint16(replica) }
+
 // NodeOf is the node that hosts a replica.
 func NodeOf(replica consensus.ReplicaID) NodeID { return NodeID(replica >> incarnationBits) }

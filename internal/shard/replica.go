@@ -79,6 +79,9 @@ type ReplicaConfig struct {
 	Machine consensus.Config // Group, ID, HardState, Log and Applied; the host adds the rest
 	Store   *store.Store
 	Waiters *Waiters
+	// Incarnation tells the replica from others that this node has had of the shard; zero:
+	// it is the node's.
+	Incarnation uint16
 	// Observe, when set, is told every result on the apply worker: for checkers.
 	Observe func(*store.Result)
 }
