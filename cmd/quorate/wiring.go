@@ -227,6 +227,17 @@ func (v clientView) Carriers(ctx context.Context, name string) ([]uint64, error)
 // Catalog implements server.Node.
 func (v clientView) Catalog() server.Catalog { return catalogView(v) }
 
+// Cluster implements server.Node.
+func (v clientView) Cluster() server.Cluster { return clusterView(v) }
+
+// clusterView is a node's part in the cluster as the server wants to see it.
+type clusterView struct{ *node.Node }
+
+// Nodes implements server.Cluster.
+func (v clusterView) Nodes(ctx context.Context, linearizable bool) ([]placement.Member, error) {
+	return v.Node.Members(ctx, linearizable)
+}
+
 // catalogView is a node's catalog as the server wants to see it.
 type catalogView struct{ *node.Node }
 
@@ -244,7 +255,7 @@ func (v clientView) Members(ctx context.Context, linearizable bool) ([]server.Me
 	members := make([]server.Member, len(infos))
 	for i, m := range infos {
 		members[i] = server.Member{
-			ID: uint64(m.ID), Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, KeyspaceURLs: m.KeyspaceURLs, IsLearner: m.IsLearner,
+			ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, KeyspaceURLs: m.KeyspaceURLs, IsLearner: m.Learner && !m.Started(),
 		}
 	}
 	return members, nil
@@ -291,6 +302,6 @@ func (k keyspaceView) Status() server.KeyspaceStatus {
 		Keyspace: k.Name(), Shard: uint64(k.Shard()),
 		Leader: s.Leader, Term: s.Term, CommitIndex: s.CommitIndex, AppliedIndex: s.AppliedIndex,
 		Engine: s.Engine, WriteQuorum: s.Decides, ElectionQuorum: s.Elects, Warning: s.Warning,
-		IsLearner: s.IsLearner, Starting: s.Starting, Deleted: s.Deleted, Behind: s.Behind, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges,
+		IsLearner: s.IsLearner, Starting: s.Starting, Deleted: s.Deleted, Elsewhere: s.Elsewhere, Behind: s.Behind, InDoubt: s.InDoubt, LeaderChanges: s.LeaderChanges,
 	}
 }

@@ -26,6 +26,7 @@ type Keyspace struct {
 	waiters *shard.Waiters
 	replica *shard.Replica // owned by the loop
 	fresh   bool           // nothing had been applied when it was opened
+	leads   atomic.Int64   // since when this node leads it, if it does; monotonic
 	// incarnation tells the replica from others that this node has had of the shard.
 	incarnation uint16
 	status      atomic.Pointer[KeyspaceStatus]
@@ -62,6 +63,8 @@ type KeyspaceStatus struct {
 	Elsewhere     bool   // others serve its clients: this replica comes or goes
 	InDoubt       bool   // its log has lost something, and is being repaired
 	LeaderChanges uint64 // leaders seen since the start
+
+	roles uint64 // shard.Replica.Roles, as of which the rest is
 }
 
 // Name is the keyspace's name.
@@ -208,7 +211,7 @@ func (n *Node) publishOne(k *Keyspace) {
 	next := KeyspaceStatus{
 		Leader: uint64(shard.NodeOf(state.Leader)), Leads: state.Leads, Term: uint64(state.Epoch),
 		CommitIndex: uint64(r.Learned()), AppliedIndex: uint64(r.Applied()),
-		IsLearner: old.IsLearner, Engine: old.Engine, Decides: old.Decides, Elects: old.Elects, Warning: old.Warning, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges,
+		IsLearner: old.IsLearner, Engine: old.Engine, Decides: old.Decides, Elects: old.Elects, Warning: old.Warning, InDoubt: r.InDoubt(), LeaderChanges: old.LeaderChanges, roles: r.Roles(),
 	}
 	if next == *old {
 		return
@@ -216,18 +219,19 @@ func (n *Node) publishOne(k *Keyspace) {
 	if old.InDoubt && !next.InDoubt {
 		n.cfg.Logger.Warn("the log is repaired: this replica votes again", "shard", k.shard)
 	}
-	if next.Leader != old.Leader || next.Term != old.Term {
+	if next.roles != old.roles {
 		s := r.Status()
 		next.IsLearner = slices.Contains(s.Configuration.Learners, s.ID)
 		next.Decides, next.Elects = quorum.Sizes(len(s.Configuration.Voters), s.Configuration.WriteQuorum)
 		next.Warning = QuorumWarning(next.Decides, len(s.Configuration.Voters))
-		if next.Leader != 0 {
+		if next.Leader != 0 && (next.Leader != old.Leader || next.Term != old.Term) {
 			next.LeaderChanges++
 		}
 	}
 	k.status.Store(&next)
 	n.unpruned.add(k)
 	if next.Leads && (!old.Leads || next.Term != old.Term) {
+		k.leads.Store(int64(n.cfg.Clock.Monotonic()))
 		n.mover.look(uint64(k.shard))
 	}
 	if next.Leader != old.Leader || next.Term != old.Term {

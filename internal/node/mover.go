@@ -20,8 +20,8 @@ type mover struct {
 
 	mu struct {
 		sync.Mutex
-		look []uint64 // shards that have changed
-		back []func() // answers for the agent
+		look map[uint64]bool // shards that have changed
+		back []func()        // answers for the agent
 	}
 	wake chan struct{} // holds one token while there is something in mu
 
@@ -29,6 +29,13 @@ type mover struct {
 	catalog  *placement.Catalog // as of revision
 	revision int64
 	planned  time.Duration // when the last plan was allowed
+	again    []again       // in the order of their times
+}
+
+// again is a shard that is looked at once more: by then it may be led by whom its record names.
+type again struct {
+	at    time.Duration
+	shard uint64
 }
 
 // Times of the mover.
@@ -37,6 +44,9 @@ const (
 	moverPeriod = 50 * time.Millisecond
 	// planPeriod is the least time between two plans: one for 10,000 keyspaces takes 10 ms.
 	planPeriod = 250 * time.Millisecond
+	// preferAfter is how long a node leads a shard before it hands it to whom the record names:
+	// that one may be about to stop, and have given it away for that.
+	preferAfter = 10 * time.Second
 	// moverTimeout bounds a write and a barrier of the mover.
 	moverTimeout = 5 * time.Second
 )
@@ -51,7 +61,10 @@ func newMover(n *Node) *mover {
 // look has a shard looked at. Any goroutine may call it.
 func (m *mover) look(id uint64) {
 	m.mu.Lock()
-	m.mu.look = append(m.mu.look, id)
+	if m.mu.look == nil {
+		m.mu.look = make(map[uint64]bool)
+	}
+	m.mu.look[id] = true
 	m.mu.Unlock()
 	m.rouse()
 }
@@ -71,14 +84,25 @@ func (m *mover) rouse() {
 	}
 }
 
-// returned has the shards looked at that a node should lead which answers again.
+// lookAgain has those shards looked at again whose time has come and that this node leads.
+func (m *mover) lookAgain() {
+	now, n := m.n.cfg.Clock.Monotonic(), 0
+	for n < len(m.again) && m.again[n].at <= now {
+		if _, leads := m.Leads(m.again[n].shard); leads {
+			m.agent.Look(m.again[n].shard)
+		}
+		n++
+	}
+	m.again = slices.Delete(m.again, 0, n)
+}
+
+// returned has the shards looked at that a node should lead which answers again, in a while.
 func (m *mover) returned(node shard.NodeID) {
 	m.answer(func() {
+		at := m.n.cfg.Clock.Monotonic() + preferAfter
 		for _, k := range m.Catalog().Keyspaces() {
 			if s := &k.Shards[0]; s.Nodes[0].ID == uint64(node) {
-				if _, leads := m.Leads(s.ID); leads {
-					m.agent.Look(s.ID)
-				}
+				m.again = append(m.again, again{at: at, shard: s.ID})
 			}
 		}
 	})
@@ -98,13 +122,15 @@ func (m *mover) run() {
 			look, back := m.mu.look, m.mu.back
 			m.mu.look, m.mu.back = nil, nil
 			m.mu.Unlock()
-			for _, id := range look {
+			for id := range look {
 				m.agent.Look(id)
+				m.again = append(m.again, again{at: m.n.cfg.Clock.Monotonic() + preferAfter, shard: id})
 			}
 			for _, f := range back {
 				f()
 			}
 		case <-ticker.C:
+			m.lookAgain()
 			m.agent.Tick()
 		}
 	}
@@ -141,6 +167,8 @@ func (m *mover) Situation(id, epoch uint64) (x placement.Situation, ok bool) {
 		s := r.Status()
 		if ok = s.Role == consensus.Leader && uint64(s.HardState.Epoch) == epoch; ok {
 			x = situationOf(&s)
+			k, _ := m.n.keyspaces.of(shard.ID(id))
+			x.Settled = m.n.cfg.Clock.Monotonic()-time.Duration(k.leads.Load()) >= preferAfter
 		}
 		return nil
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/engine"
 	"github.com/quorate/quorate/internal/mvcc"
+	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/transport"
@@ -263,12 +264,18 @@ func (n *Node) Close() error {
 	return err
 }
 
-// TransferLeadership makes a member lead a keyspace that this node leads. It
-// returns when the transfer has begun.
-func (n *Node) TransferLeadership(_ context.Context, keyspace string, to uint64) error {
+// TransferLeadership makes a member lead a keyspace that this node leads, and records that it
+// should. It returns when the transfer has begun.
+func (n *Node) TransferLeadership(ctx context.Context, keyspace string, to uint64) error {
 	k, ok := n.keyspaces.named(keyspace)
 	if !ok {
 		return router.ErrUnknownKeyspace
+	}
+	if k.shard >= placement.FirstShard {
+		_, err := n.change(ctx, func(c *placement.Catalog) (placement.Keyspace, error) { return c.Prefer(keyspace, to) })
+		if err != nil {
+			return fmt.Errorf("transfer leadership of %s to member %x: %w", keyspace, to, err)
+		}
 	}
 	return n.onLoop(func() error {
 		for _, id := range k.replica.Status().Configuration.Voters {

@@ -373,3 +373,94 @@ func TestWipedNodeRejoins(t *testing.T) {
 		}
 	}
 }
+
+// Goal: without a quorum of the system keyspace nothing is placed, and everything else serves, also
+// after a restart. Method: seven real nodes, five of which vote there; three of these are ended.
+func TestServingOutlivesTheSystemKeyspace(t *testing.T) {
+	c := newCluster(t, 7)
+	for i := range c.cfgs {
+		c.cfgs[i].ReplaceAfter = time.Hour
+	}
+	c.startAll()
+	c.createMany(0, 24, placement.Spec{})
+	system, _ := c.nodes[0].copyCatalog().Keyspace(SystemKeyspace)
+	dead := 0
+	for i, n := range c.nodes {
+		id := uint64(n.identity.Node)
+		votes := slices.ContainsFunc(system.Shards[0].Nodes, func(p placement.Node) bool { return p.ID == id })
+		if votes && dead < 3 {
+			dead++
+			if err := n.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c.nodes[i] = nil
+		}
+	}
+	at := slices.IndexFunc(c.nodes, func(n *Node) bool { return n != nil })
+	serves := func() (served []string) {
+		for _, k := range c.nodes[at].copyCatalog().Keyspaces() {
+			alive := 0
+			for _, p := range k.Shards[0].Nodes {
+				if slices.ContainsFunc(c.nodes, func(n *Node) bool { return n != nil && uint64(n.identity.Node) == p.ID }) {
+					alive++
+				}
+			}
+			if alive >= 2 {
+				c.write(k.Name, "after", k.Name)
+				served = append(served, k.Name)
+			}
+		}
+		return served
+	}
+	served := serves()
+	if len(served) == 0 {
+		t.Fatal("no keyspace has two replicas on the nodes that are left: the test proves nothing")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := c.nodes[at].CreateKeyspace(ctx, placement.Spec{Name: "late"}); err == nil {
+		t.Error("a keyspace was created without a quorum of the system keyspace")
+	}
+	for i, n := range c.nodes {
+		if n != nil {
+			if err := n.Close(); err != nil {
+				t.Fatal(err)
+			}
+			c.start(i)
+		}
+	}
+	for _, name := range serves() {
+		if got := c.read(name, "name"); got != name {
+			t.Errorf("keyspace %s: name is %q after a restart", name, got)
+		}
+	}
+}
+
+// Goal: who is told to lead a keyspace does, and is recorded. Method: move the leader around.
+func TestLeaderStaysWhereItWasMoved(t *testing.T) {
+	c := newCluster(t, 3)
+	c.startAll()
+	c.createMany(0, 1, placement.Spec{})
+	for range 2 {
+		for _, to := range c.nodes {
+			id := uint64(to.identity.Node)
+			eventually(t, "the leader moves", func() bool {
+				for _, n := range c.nodes {
+					k, _ := n.Keyspace("team-0")
+					if s := k.Status(); s.Leads && s.Leader == id {
+						return true
+					} else if s.Leads {
+						_ = n.TransferLeadership(t.Context(), "team-0", id)
+					}
+				}
+				return false
+			})
+			if k, _ := c.nodes[0].copyCatalog().Keyspace("team-0"); k.Shards[0].Nodes[0].ID != id {
+				eventually(t, "it is recorded", func() bool {
+					k, _ := c.nodes[0].copyCatalog().Keyspace("team-0")
+					return k.Shards[0].Nodes[0].ID == id
+				})
+			}
+		}
+	}
+}

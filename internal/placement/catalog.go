@@ -465,6 +465,22 @@ func (c *Catalog) Restore(name string) (Keyspace, error) {
 	return k, nil
 }
 
+// Prefer is a keyspace's next record when another of its nodes should lead.
+func (c *Catalog) Prefer(name string, node uint64) (Keyspace, error) {
+	k, ok := c.keyspaces[name]
+	if !ok {
+		return k, fmt.Errorf("%w: %q", ErrNotFound, shorten(name))
+	}
+	next := k.Shards[0].clone()
+	at := slices.IndexFunc(next.Nodes, func(n Node) bool { return n.ID == node })
+	if at < 0 {
+		return k, fmt.Errorf("%w: node %x has no replica of keyspace %q that votes: choose one that has", ErrMemberNotFound, node, name)
+	}
+	n := next.Nodes[at]
+	next.Nodes = slices.Insert(slices.Delete(next.Nodes, at, at+1), 0, n)
+	return k.with(next), nil
+}
+
 // active is a keyspace that serves.
 func (c *Catalog) active(name string) (Keyspace, error) {
 	if own(name) {

@@ -14,6 +14,7 @@ type Progress struct {
 type Situation struct {
 	Self     Node
 	Changing bool       // a change of membership or leader is under way
+	Settled  bool       // it has led for a while: whoever should lead instead is here to stay
 	Replicas []Progress // of the configuration, the leader's own among them
 }
 
@@ -52,7 +53,7 @@ type Step struct {
 
 // Next is what the leader of a shard does next (L5). It is a function of what is recorded and
 // what the leader sees, so it does not matter who has died in between. prefer says that the
-// record's first node should lead.
+// record's first node should lead, once it is clear that it does not stop just now.
 func (s *Shard) Next(x *Situation, prefer bool) Step {
 	if x.Changing || x.find(x.Self) == nil {
 		return Step{Kind: Wait}
@@ -80,7 +81,7 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 	if len(s.Joining) > 0 {
 		return s.promote(x)
 	}
-	if first := s.Nodes[0]; prefer && !first.Same(x.Self) {
+	if first := s.Nodes[0]; prefer && x.Settled && !first.Same(x.Self) {
 		if p := x.find(first); p.Active && p.CaughtUp {
 			return Step{Kind: HandOver, To: first}
 		}

@@ -166,6 +166,8 @@ type KeyspaceStatus struct {
 	Behind bool
 	// Deleted says that it serves nobody, until it is brought back or gone.
 	Deleted bool
+	// Elsewhere says that others serve its clients: this node's replica comes or goes.
+	Elsewhere bool
 	// Corrupt says that this node's replica differs from the others, or lost data.
 	Corrupt bool
 

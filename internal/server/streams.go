@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/internal/placement"
 )
@@ -108,8 +110,8 @@ func (s *streams) watchLeaders(ctx context.Context, election time.Duration) {
 	}
 }
 
-// endDeleted ends the streams of keyspaces that were deleted: nothing would come any more,
-// and a lease would be kept alive.
+// endDeleted ends the streams of keyspaces that were deleted or have moved: nothing would come any
+// more, and a lease would be kept alive.
 func (s *streams) endDeleted() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,8 +119,11 @@ func (s *streams) endDeleted() {
 		if o.keyspace == nil {
 			continue // the member that it was passed on to ends it
 		}
-		if st := o.keyspace.Status(); st.Deleted {
+		switch st := o.keyspace.Status(); {
+		case st.Deleted:
 			o.cancel(catalogStatus(fmt.Errorf("%w: %q: undelete it first", placement.ErrDeleted, st.Keyspace)))
+		case st.Elsewhere: // clients go on with another member
+			o.cancel(status.Errorf(codes.Unavailable, "quorate: keyspace %q has moved to another member: try again", st.Keyspace))
 		}
 	}
 }
@@ -131,7 +136,7 @@ func (s *streams) endLeaderless() {
 	for k := range s.mu.missing {
 		s.mu.missing[k]++
 		switch st := k.Status(); {
-		case st.Deleted: // nobody asks for it any more
+		case st.Deleted || st.Elsewhere: // nobody asks for it any more
 			delete(s.mu.missing, k)
 		case st.Leader != 0:
 			s.mu.missing[k] = 0

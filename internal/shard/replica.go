@@ -24,6 +24,7 @@ type Replica struct {
 
 	cache entryCache
 	state LeaderState // as last reported to Outcome
+	roles uint64      // how often role, leader, epoch or configuration changed
 	doubt bool        // the machine is in doubt (H9)
 	mends bool        // and the end of that is on its way to the disk
 	dirty bool        // in host.dirty
@@ -133,6 +134,9 @@ func (r *Replica) Unapplied() int { return int(max(r.cache.end(), r.applied+1) -
 
 // State is who leads, as last reported to Outcome.
 func (r *Replica) State() LeaderState { return r.state }
+
+// Roles counts the changes of role, leader, epoch or configuration.
+func (r *Replica) Roles() uint64 { return r.roles }
 
 // InDoubt reports whether the replica's damaged log is still being repaired (H9).
 func (r *Replica) InDoubt() bool { return r.doubt }
@@ -397,6 +401,7 @@ func (r *Replica) transmit(m *consensus.Message) {
 }
 
 func (r *Replica) roleChanged() {
+	r.roles++
 	s := r.machine.Status()
 	r.doubt = s.InDoubt
 	state := LeaderState{Leader: s.Leader, Epoch: s.HardState.Epoch, Leads: s.Role == consensus.Leader}
