@@ -11,6 +11,9 @@
 //	transport   connections to the peers; they post to the mailbox (peers.go)
 //	snapshots   streams to peers, one goroutine each, bounded by the host (snapshot.go)
 //	carrier     follows the catalog, opens and closes replicas (carrier.go)
+//	mover       takes the steps of shards on the move, and plans for the cluster while
+//	            this node leads the system keyspace (mover.go); its writes and barriers
+//	            have goroutines of their own, as many as placement.Agent allows
 //	housekeeper flushes, releases the log, watches the disk, registers this
 //	            member and raises the feature level (housekeeping.go)
 //
@@ -24,6 +27,7 @@
 //	DIR/member    who this node is: cluster, node, incarnation, first members; on what
 //	              each shard was founded
 //	DIR/peers     who it has met, and on which disks
+//	DIR/nodes     where the other nodes were, as it knew last
 //	DIR/starts    how often it was started: request numbers begin with it
 //	DIR/wal/      the write-ahead log of all shards
 //	DIR/db/       the engine
@@ -39,7 +43,10 @@
 //	    has state that includes it, its disk was lost, and it refuses to vote again.
 //	N4  A shard runs on the engine and began with the write quorum that were recorded when
 //	    it was founded; no message goes to or comes from a peer that recorded others.
-//	N5  Beside the shards of N4 a node carries exactly those whose record in the catalog
-//	    names it, on the engine that is recorded there, and erases those that are in no
-//	    record any more.
+//	N5  A node carries the system keyspace, and exactly those shards whose record in the
+//	    catalog names it, on the engine that is recorded there, each under the incarnation
+//	    that the record says. It erases those that no record names it for any more.
+//	N6  A replica is closed and erased only when the catalog that does not name it is
+//	    durable here: no later start finds an earlier one, and opens a replica anew that
+//	    has forgotten what it promised.
 package node

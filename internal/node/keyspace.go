@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -320,5 +321,6 @@ func (n *Node) closeShard(k *Keyspace) error {
 	k.installs.Lock()
 	defer k.installs.Unlock()
 	k.closed = true
-	return store.Erase(n.engine, k.shard)
+	// The log must have forgotten the replica before another one can begin with what is there.
+	return errors.Join(store.Erase(n.engine, k.shard), n.log.settled(nil))
 }

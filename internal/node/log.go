@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +38,8 @@ type logWriter struct {
 const watchDiskBytes = 2 << 20
 
 type logAppend struct {
-	ticket shard.Ticket // zero: nobody but done waits
-	batch  *wal.Batch
+	ticket shard.Ticket    // zero: nobody but done waits
+	batch  *wal.Batch      // nil: only what came before it is waited for
 	done   chan<- struct{} // nil: nobody
 }
 
@@ -114,6 +115,11 @@ func (w *logWriter) mend(b *wal.Batch) error {
 	if !w.running.Load() {
 		return errors.Join(w.log.Write(b), w.log.Sync())
 	}
+	return w.settled(b)
+}
+
+// settled returns when everything that was handed in before is durable, and b, if it is not nil.
+func (w *logWriter) settled(b *wal.Batch) error {
 	done := make(chan struct{})
 	w.mu.Lock()
 	w.mu.pending = append(w.mu.pending, logAppend{batch: b, done: done})
@@ -129,6 +135,9 @@ func (w *logWriter) mend(b *wal.Batch) error {
 
 func (w *logWriter) write(taken []logAppend) error {
 	for i := range taken {
+		if taken[i].batch == nil {
+			continue
+		}
 		if err := w.writeOne(taken[i:]); err != nil {
 			return err
 		}
@@ -187,7 +196,7 @@ func (w *logWriter) allWaiting(taken []logAppend) []*wal.Batch {
 	for i := range w.mu.pending {
 		batches = append(batches, w.mu.pending[i].batch)
 	}
-	return batches
+	return slices.DeleteFunc(batches, func(b *wal.Batch) bool { return b == nil })
 }
 
 // maintain keeps a spare segment ready, so that the writer need not make one.
