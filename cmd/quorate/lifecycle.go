@@ -61,8 +61,13 @@ const readyLine = "ready"
 func (p *process) supervise(stop context.Context, node runningNode, c *serveConfig, log *slog.Logger) error {
 	manager := serviceManager{socket: p.getenv("NOTIFY_SOCKET")}
 	ready := node.Ready()
+	looks := time.NewTicker(quietPeriod)
+	defer looks.Stop()
+	var heap quietHeap
 	for {
 		select {
+		case <-looks.C:
+			heap.look()
 		case <-ready:
 			ready = nil
 			log.Info("ready to serve client requests")

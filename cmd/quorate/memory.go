@@ -1,8 +1,11 @@
 package main
 
 import (
+	"runtime/debug"
+	"runtime/metrics"
 	"slices"
 	"strings"
+	"time"
 )
 
 // heapBallastBytes lets the heap grow by twice as much before the collector runs: by
@@ -27,4 +30,33 @@ func quietenCollector(environ []string) {
 	if !slices.ContainsFunc(environ, told) {
 		heapBallast = make([]byte, heapBallastBytes)
 	}
+}
+
+// quietPeriod is how long the collector must not have run before a node gives memory back.
+const quietPeriod = 10 * time.Second
+
+// quietHeap gives memory back that a node with nothing to do keeps: the garbage of its last
+// work, which the collector would let lie for minutes, as much as there is alive and the ballast.
+type quietHeap struct {
+	cycles uint64 // of the collector, at the last look
+	given  bool   // since the node fell quiet
+}
+
+// look is called once per quietPeriod. It reports whether it gave memory back.
+func (q *quietHeap) look() bool {
+	cycles := collectorCycles()
+	quiet := cycles == q.cycles
+	q.cycles, q.given = cycles, q.given && quiet
+	if !quiet || q.given {
+		return false
+	}
+	debug.FreeOSMemory()
+	q.cycles, q.given = collectorCycles(), true
+	return true
+}
+
+func collectorCycles() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }

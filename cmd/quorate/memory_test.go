@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 // Goal: whoever says how often the collector runs is obeyed.
 func TestCollectorIsLeftAloneWhenTold(t *testing.T) {
@@ -20,4 +23,22 @@ func TestCollectorIsLeftAloneWhenTold(t *testing.T) {
 			t.Errorf("%q: ballast of %d bytes, want %d", c.environ, len(heapBallast), c.ballast)
 		}
 	}
+}
+
+// Goal: a node that has fallen quiet gives memory back once, and again after its next work.
+func TestQuietHeapGivesBackOnce(t *testing.T) {
+	var heap quietHeap
+	look := func(want bool) {
+		t.Helper()
+		if got := heap.look(); got != want {
+			t.Errorf("gave memory back: %v, want %v", got, want)
+		}
+	}
+	runtime.GC()
+	look(false) // it has just run
+	look(true)
+	look(false)
+	runtime.GC()
+	look(false)
+	look(true)
 }

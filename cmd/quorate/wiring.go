@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -123,7 +124,8 @@ func nodeConfig(c *Config, clock env.Clock, log *slog.Logger) node.Config {
 	return node.Config{
 		Name: c.Name, DataDir: c.DataDir, WALDir: c.WALDir,
 		InitialCluster: cluster, Token: c.Bootstrap.Token, JoinExisting: c.Bootstrap.Existing,
-		ListenPeer: addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs, AdvertiseKeyspaceURLs: c.advertiseKeyspaceURLs(),
+		ReplaceAfter: 5 * time.Minute,
+		ListenPeer:   addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs, AdvertiseKeyspaceURLs: c.advertiseKeyspaceURLs(),
 		Engine: c.Engine, Engines: engines(), WriteQuorum: c.WriteQuorum,
 		QuotaBytes: quota, Compaction: node.Compaction(c.Compaction),
 		Heartbeat: c.Heartbeat, Election: c.Election,
