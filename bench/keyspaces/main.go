@@ -298,11 +298,38 @@ func (m *measurement) lose(ctx context.Context) error {
 	if err := sleep(ctx, 5*time.Second); err != nil {
 		return err
 	}
-	m.cluster.Kill(1) // 0 has been restarted, and leads nothing
+	led, err := m.led(ctx, 1) // 0 has been restarted, and leads nothing
+	if err != nil {
+		return err
+	}
+	m.cluster.Kill(1)
 	start := time.Now()
-	err := each(ctx, m.count, 64, func(ctx context.Context, i int) error { return m.insist(ctx, 2*(i%2), i) })
-	row("a node dies: until every keyspace has taken a write", "%.1f s", time.Since(start).Seconds())
+	err = each(ctx, len(led), 64, func(ctx context.Context, i int) error { return m.insist(ctx, 2*(i%2), led[i]) })
+	row(fmt.Sprintf("a node dies: until each of the %d keyspaces that it led has taken a write", len(led)), "%.1f s", time.Since(start).Seconds())
 	return err
+}
+
+// led lists the keyspaces that a node leads, as it says itself.
+func (m *measurement) led(ctx context.Context, node int) (list []int, err error) {
+	answer, err := quoratev1.NewKeyspacesClient(m.conns[node]).List(ctx, &quoratev1.ListRequest{Serializable: true}, grpc.MaxCallRecvMsgSize(64<<20))
+	if err != nil {
+		return nil, err
+	}
+	status, err := pb.NewMaintenanceClient(m.conns[node]).Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range answer.Keyspaces {
+		var i int
+		if k.Shards[0].Leader != status.Header.MemberId {
+			continue
+		}
+		if _, err := fmt.Sscanf(k.Name, "k%d", &i); err != nil {
+			return nil, fmt.Errorf("keyspace %s: %w", k.Name, err)
+		}
+		list = append(list, i)
+	}
+	return list, nil
 }
 
 // builtInEtcd makes this program a member of etcd.
