@@ -178,3 +178,21 @@ func panicAndTail(lines []string) []string {
 	}
 	return lines[max(0, len(lines)-logTailLines):]
 }
+
+// Add lays out another member with flags of its own: it is no part of the initial cluster, and
+// somebody else says how it finds the others.
+func (c *Cluster) Add(t testing.TB, binary Binary, name, dir string, args ...string) *Member {
+	t.Helper()
+	m := &Member{
+		Name: name, ClientAddr: fmt.Sprintf("127.0.0.1:%d", FreePort(t)), PeerAddr: fmt.Sprintf("127.0.0.1:%d", FreePort(t)),
+		DataDir: dir, LogPath: dir + ".log", bin: binary,
+	}
+	m.Args = append([]string{
+		"--name=" + name, "--data-dir=" + dir,
+		"--listen-client-urls=" + m.ClientURL(), "--advertise-client-urls=" + m.ClientURL(),
+		"--listen-peer-urls=" + m.PeerURL(), "--initial-advertise-peer-urls=" + m.PeerURL(),
+		"--initial-cluster-token=e2e", "--log-level=warn",
+	}, args...)
+	c.Members = append(c.Members, m)
+	return m
+}
