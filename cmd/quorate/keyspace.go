@@ -33,7 +33,7 @@ The commands ask a running node; they need no access to its data.
 Exit codes: 0 done, 1 failed or refused, 2 unreadable command line.`,
 		Example: `  quorate keyspace create team-a
   quorate keyspace list
-  quorate keyspace update team-a --quota-bytes 8589934592
+  quorate keyspace update team-a --replicas 5
   quorate keyspace delete team-a
   quorate keyspace undelete team-a          within a day`,
 	}
@@ -93,7 +93,8 @@ func newKeyspaceList(p *process) *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List the keyspaces",
 		Long: `List the keyspaces, without "system" and "default", which every cluster has. A * is behind the
-node that leads, where the node that was asked knows.`,
+node that leads, where the node that was asked knows. With + is a node that a replica moves to,
+with - one that it leaves.`,
 		Example: `  quorate keyspace list
   quorate keyspace list --deleted           those too that can be undeleted
   quorate keyspace list -o json`,

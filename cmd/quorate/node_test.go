@@ -127,17 +127,23 @@ func (f *fakePlacement) proposals(loadPercent uint32) ([]*quoratev1.Proposal, er
 }
 
 func (f *fakePlacement) Plan(_ context.Context, r *quoratev1.PlanPlacementRequest) (*quoratev1.PlanPlacementResponse, error) {
+	f.nodes.cluster.mu.Lock()
+	defer f.nodes.cluster.mu.Unlock()
 	list, err := f.proposals(r.LoadPercent)
 	return &quoratev1.PlanPlacementResponse{Proposals: list}, err
 }
 
 func (f *fakePlacement) Apply(_ context.Context, r *quoratev1.ApplyPlacementRequest) (*quoratev1.ApplyPlacementResponse, error) {
+	f.nodes.cluster.mu.Lock()
+	defer f.nodes.cluster.mu.Unlock()
 	list, err := f.proposals(r.LoadPercent)
 	f.applied = true
 	return &quoratev1.ApplyPlacementResponse{Proposals: list}, err
 }
 
 func (f *fakePlacement) Pause(_ context.Context, r *quoratev1.PausePlacementRequest) (*quoratev1.PausePlacementResponse, error) {
+	f.nodes.cluster.mu.Lock()
+	defer f.nodes.cluster.mu.Unlock()
 	f.paused = r.Paused
 	return &quoratev1.PausePlacementResponse{Paused: r.Paused}, nil
 }

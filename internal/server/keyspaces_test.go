@@ -40,6 +40,7 @@ func (c *fakeCatalog) change(make func(*placement.Catalog) (placement.Keyspace, 
 	}
 	if c.records == nil {
 		c.records = placement.NewCatalog()
+		c.records.Found(placement.Member{ID: fakeMember}, placement.Member{ID: 2})
 	}
 	k, err := make(c.records)
 	if err != nil {
@@ -103,7 +104,7 @@ func TestKeyspacesLife(t *testing.T) {
 	if role := created.Keyspace.Shards[0].Replicas[0].Role; role != quoratev1.Replica_VOTER {
 		t.Errorf("it is a %v", role)
 	}
-	updated, err := client.Update(ctx, &quoratev1.UpdateRequest{Name: "a", QuotaBytes: proto.Int64(5 << 20)})
+	updated, err := client.Update(ctx, &quoratev1.UpdateRequest{Name: "a", QuotaBytes: proto.Int64(5 << 20), Replicas: proto.Uint32(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
