@@ -37,6 +37,9 @@ func parseCluster(entries []string) ([]Member, error) {
 // counts only for a node without state: members that were added, removed or moved later
 // make --initial-cluster untrue, and it is then not read.
 func checkBootstrap(c *Config) error {
+	if len(c.Join) > 0 {
+		return nil // the others say who is in the cluster
+	}
 	if err := checkClusterURLs(c.Bootstrap.Cluster); err != nil {
 		return err
 	}

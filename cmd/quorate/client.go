@@ -14,8 +14,6 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	rpcstatus "google.golang.org/grpc/status"
-
-	"github.com/quorate/quorate/api/quorate/v1"
 )
 
 const (
@@ -27,6 +25,8 @@ const (
 	// connectTimeout bounds the wait for one node's connection while there are others to
 	// ask: a machine that is gone answers nothing at all.
 	connectTimeout = 2 * time.Second
+	// nameCompletionTimeout is how long a shell waits for names at a <TAB>.
+	nameCompletionTimeout = time.Second
 	// answerBytesMax bounds an answer; a list of a hundred thousand keyspaces fits.
 	answerBytesMax = 64 << 20
 )
@@ -84,15 +84,46 @@ func (f *clientFlags) client(p *process, cmd *cobra.Command) (*client, error) {
 	return c, nil
 }
 
+// clusterFlags are what all commands have that ask a running cluster.
+type clusterFlags struct {
+	*clientFlags
+	output *flagValue
+	reads  bool // see client
+}
+
+func addClusterFlags(cmd *cobra.Command) *clusterFlags {
+	return &clusterFlags{clientFlags: addClientFlags(cmd), output: addOutputFlag(cmd)}
+}
+
+func (f *clusterFlags) json() bool { return f.output.text == formatJSON }
+
+// A service makes a client of one of our services, as the functions New...Client of the API do.
+type service[C any] func(grpc.ClientConnInterface) C
+
+// A method is one of its calls, as a method expression of that client.
+type method[C, Q, A any] func(client C, ctx context.Context, request Q, options ...grpc.CallOption) (A, error)
+
+// askCluster makes a call for a command, until it is asked to stop.
+func askCluster[C, Q, A any](p *process, cmd *cobra.Command, f *clusterFlags, s service[C], m method[C, Q, A], request Q) (answer A, err error) {
+	c, err := f.client(p, cmd)
+	if err != nil {
+		return answer, err
+	}
+	c.reads = f.reads
+	ctx, release := p.untilStopped(cmd.Context(), nil)
+	defer release()
+	return ask(ctx, c, s, m, request)
+}
+
 // ask makes a call of the first node that answers. A node that cannot be reached or has no
 // leader is passed over. The error is a sentence for the user.
-func ask[T any](ctx context.Context, c *client, call func(context.Context, quoratev1.KeyspacesClient) (T, error)) (T, error) {
+func ask[C, Q, A any](ctx context.Context, c *client, s service[C], m method[C, Q, A], request Q) (A, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	silent := "" // a node that may have done what it was asked, and did not say so
 	for i, endpoint := range c.endpoints {
 		last := i == len(c.endpoints)-1
-		answer, reached, err := askOne(ctx, c.connectTimeout(last), endpoint, call)
+		answer, reached, err := askOne(ctx, c.connectTimeout(last), endpoint, s, m, request)
 		if err == nil {
 			return answer, nil
 		}
@@ -107,6 +138,16 @@ func ask[T any](ctx context.Context, c *client, call func(context.Context, quora
 	panic("client: no endpoints")
 }
 
+// askForNames is ask for a shell that completes a name: it is in a hurry, and says nothing.
+func askForNames[C, Q, A any](p *process, cmd *cobra.Command, f *clusterFlags, s service[C], m method[C, Q, A], request Q) (answer A, err error) {
+	c, err := f.client(p, cmd)
+	if err != nil {
+		return answer, err
+	}
+	c.timeout, c.stderr = min(c.timeout, nameCompletionTimeout), io.Discard
+	return ask(cmd.Context(), c, s, m, request)
+}
+
 // connectTimeout leaves time for the nodes after this one.
 func (c *client) connectTimeout(last bool) time.Duration {
 	if last {
@@ -116,7 +157,7 @@ func (c *client) connectTimeout(last bool) time.Duration {
 }
 
 // askOne makes a call of one node. It reports whether the call can have reached the node.
-func askOne[T any](ctx context.Context, connect time.Duration, endpoint string, call func(context.Context, quoratev1.KeyspacesClient) (T, error)) (answer T, reached bool, err error) {
+func askOne[C, Q, A any](ctx context.Context, connect time.Duration, endpoint string, s service[C], m method[C, Q, A], request Q) (answer A, reached bool, err error) {
 	conn, err := grpc.NewClient("passthrough:///"+endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)))
 	if err != nil {
@@ -132,7 +173,7 @@ func askOne[T any](ctx context.Context, connect time.Duration, endpoint string, 
 		}
 	}
 	reached = conn.GetState() == connectivity.Ready
-	answer, err = call(ctx, quoratev1.NewKeyspacesClient(conn)) // fails at once if there is no connection, and says why
+	answer, err = m(s(conn), ctx, request) // fails at once if there is no connection, and says why
 	return answer, reached, err
 }
 

@@ -27,6 +27,15 @@ type Config struct {
 	KeyspacePorts []KeyspacePort
 
 	Bootstrap Bootstrap
+	// Join are client URLs of running nodes whose cluster this one joins; none: Bootstrap says
+	// whom it founds one with. As Bootstrap it counts until the data directory has state.
+	Join []string
+	// Zone is what fails together with this node; with slashes further domains in it, empty: none.
+	Zone string
+	// Weight is its share of the load when it joins; 0 is what is recorded of it, or 1.
+	Weight int
+	// ReplaceAfter is how long a node may be silent before its replicas are placed anew.
+	ReplaceAfter time.Duration
 
 	// QuotaBytes is the size of the data above which writes are rejected; 0 is no quota.
 	QuotaBytes int64

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,8 +25,9 @@ const (
 	devHost = "127.0.0.1"
 	// devPortStep is the distance between the ports of two nodes.
 	devPortStep = 10
-	// devNodesMax is beyond every useful voter count; more only slow each other down.
-	devNodesMax = 9
+	flagZones   = "zones"
+	// devNodesMax is what shows placement at work; more only slow each other down.
+	devNodesMax = 12
 	// devRestartDelay leaves time to see what the others do without the dead node.
 	devRestartDelay = 5 * time.Second
 	devStartTimeout = 30 * time.Second
@@ -54,6 +56,7 @@ The data is in a temporary folder, named at the start and removed at the end, un
 		Example: `  quorate dev
   quorate dev --nodes 5 --port 4000
   quorate dev --engine paxos --nodes 5 --write-quorum 2
+  quorate dev --nodes 6 --zones 3           zones z1 to z3, two nodes in each
   quorate dev --keyspaces team-a,team-b     two more etcds, each with ports of its own
   quorate dev --data-dir ./quorate-dev      keeps the data for the next time
   quorate dev -o json                       pids and endpoints for scripts`,
@@ -68,6 +71,7 @@ The data is in a temporary folder, named at the start and removed at the end, un
 	}
 	for _, spec := range append([]flagSpec{
 		{name: "nodes", kind: natural, preset: "3", note: "number of nodes"},
+		{name: flagZones, kind: natural, preset: "0", note: "zones that the nodes are in, in turns, named z1, z2 and so on; 0 is none"},
 		{name: "port", kind: natural, preset: "2379", note: "client port of the first node"},
 		{name: "data-dir", note: "folder to keep the data in (default a temporary one)"},
 		{name: "keyspaces", note: "keyspaces to make, separated by commas; each node serves the first on the port after its peers', and so on"},
@@ -96,6 +100,7 @@ type devCluster struct {
 	// writeQuorum is how many nodes decide; zero: as engine.
 	writeQuorum int
 	keyspaces   []string // beside default
+	zones       int      // that the nodes are in, in turns; zero: none, or as engine
 	json        bool
 }
 
@@ -121,6 +126,7 @@ func newDevCluster(flags map[string]*flagValue, given func(flag string) bool) (*
 	}
 	d := &devCluster{
 		keyspaces:   keyspaces,
+		zones:       number(flagZones),
 		port:        number("port"),
 		dataDir:     flags["data-dir"].text,
 		writeQuorum: number(flagWriteQuorum),
@@ -131,6 +137,9 @@ func newDevCluster(flags map[string]*flagValue, given func(flag string) bool) (*
 	}
 	if count < 1 || count > devNodesMax {
 		return nil, fmt.Errorf("--nodes is %d: it must be between 1 and %d", count, devNodesMax)
+	}
+	if d.zones > count {
+		return nil, fmt.Errorf("--%s is %d: with %d nodes it must be between 1 and %[3]d, or 0 for none", flagZones, d.zones, count)
 	}
 	last := d.port + devPortStep*(count-1) + 1 + len(keyspaces)
 	if d.port < 1 || last > 65535 {
@@ -247,7 +256,15 @@ func (d *devCluster) arguments(n *devNode) []string {
 	if d.writeQuorum != 0 {
 		arguments = append(arguments, "--"+flagWriteQuorum, strconv.Itoa(d.writeQuorum))
 	}
+	if d.zones != 0 {
+		arguments = append(arguments, "--"+flagZone, d.zone(n))
+	}
 	return append(arguments, d.listenFlags(n)...)
+}
+
+// zone is the one that a node is in.
+func (d *devCluster) zone(n *devNode) string {
+	return fmt.Sprintf("z%d", slices.Index(d.nodes, n)%d.zones+1)
 }
 
 func (d *devCluster) endpoints() string {
@@ -269,6 +286,7 @@ func (d *devCluster) announce(p *process, took time.Duration) {
 			// As --write-quorum says it: 0 is a majority.
 			"write_quorum": d.writeQuorum,
 			"keyspaces":    d.keyspaces,
+			"zones":        d.zones,
 		})
 		return
 	}
@@ -286,6 +304,9 @@ func (d *devCluster) announce(p *process, took time.Duration) {
 		b.WriteString(" and goes when dev ends; --data-dir keeps it")
 	}
 	b.WriteString(".\n")
+	if d.zones != 0 {
+		fmt.Fprintf(&b, "The nodes are in zones z1 to z%d, in turns.\n", d.zones)
+	}
 	d.announceKeyspaces(&b)
 	fmt.Fprintf(&b, "\nTry in another terminal:\n\n  export ETCDCTL_ENDPOINTS=%s\n", d.endpoints())
 	b.WriteString("  etcdctl put greeting hello\n  etcdctl get greeting\n  etcdctl watch greeting\n  etcdctl endpoint status -w table\n")

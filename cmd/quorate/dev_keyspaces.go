@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	rpcstatus "google.golang.org/grpc/status"
 
@@ -65,16 +66,19 @@ func (d *devCluster) createKeyspaces(ctx context.Context, p *process) error {
 	c := &client{endpoints: strings.Split(d.endpoints(), ","), timeout: devCreateTimeout, stderr: p.stderr}
 	var errs error
 	for _, name := range d.keyspaces {
-		_, err := ask(ctx, c, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.CreateResponse, error) {
-			made, err := k.Create(ctx, &quoratev1.CreateRequest{Name: name})
-			if rpcstatus.Code(err) == codes.AlreadyExists {
-				return made, nil
-			}
-			return made, err
-		})
+		_, err := ask(ctx, c, quoratev1.NewKeyspacesClient, createUnlessThere, &quoratev1.CreateRequest{Name: name})
 		errs = errors.Join(errs, err)
 	}
 	return errs
+}
+
+// createUnlessThere is Create for which a keyspace that is there is no error.
+func createUnlessThere(k quoratev1.KeyspacesClient, ctx context.Context, r *quoratev1.CreateRequest, options ...grpc.CallOption) (*quoratev1.CreateResponse, error) {
+	made, err := k.Create(ctx, r, options...)
+	if rpcstatus.Code(err) == codes.AlreadyExists {
+		return made, nil
+	}
+	return made, err
 }
 
 // announceKeyspaces says where they are served.

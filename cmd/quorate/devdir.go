@@ -22,6 +22,8 @@ type devLayout struct {
 	Engine string `json:"engine"`
 	// WriteQuorum is missing where a majority decides.
 	WriteQuorum int `json:"write_quorum,omitempty"`
+	// Zones is missing where there are none.
+	Zones int `json:"zones,omitempty"`
 }
 
 // String is the command line that fits the layout.
@@ -29,6 +31,9 @@ func (l devLayout) String() string {
 	s := fmt.Sprintf("--nodes %d --port %d --engine %s", l.Nodes, l.Port, l.Engine)
 	if l.WriteQuorum != 0 {
 		s += fmt.Sprintf(" --%s %d", flagWriteQuorum, l.WriteQuorum)
+	}
+	if l.Zones != 0 {
+		s += fmt.Sprintf(" --%s %d", flagZones, l.Zones)
 	}
 	return s
 }
@@ -93,6 +98,9 @@ func (d *devCluster) claimDir() error {
 	if d.writeQuorum == 0 {
 		d.writeQuorum = have.WriteQuorum
 	}
+	if d.zones == 0 {
+		d.zones = have.Zones
+	}
 	if have != d.layout() {
 		return fmt.Errorf("--data-dir %s was made with %v: use the same, or another folder", d.dataDir, have)
 	}
@@ -100,7 +108,7 @@ func (d *devCluster) claimDir() error {
 }
 
 func (d *devCluster) layout() devLayout {
-	return devLayout{Nodes: len(d.nodes), Port: d.port, Engine: d.engine, WriteQuorum: d.writeQuorum}
+	return devLayout{Nodes: len(d.nodes), Port: d.port, Engine: d.engine, WriteQuorum: d.writeQuorum, Zones: d.zones}
 }
 
 // chooseEngine says what a new cluster runs on, before anything is written.

@@ -4,7 +4,8 @@
 // Config, a Config becomes a running node, and signals end it. Everything a node does
 // with disk, clock and network goes through internal/env; only what belongs to the
 // process itself (log files, child processes, signals, the service manager's socket) is
-// opened here. The commands of `keyspace` run no node: they are clients of a running one.
+// opened here. The commands of `keyspace`, `node` and `placement` run no node: they are clients of
+// a running one.
 //
 // What it promises:
 //

@@ -45,12 +45,20 @@ const (
 
 	flagKeyspaceDomain = "keyspace-domain"
 	flagListen         = "listen"
+	flagJoin           = "join"
+	flagZone           = "zone"
+	flagWeight         = "weight"
+	flagReplaceAfter   = "replace-after"
 )
 
 // ownFlags are not etcd's.
 var ownFlags = append(engineFlags(), []flagSpec{
 	{name: flagKeyspaceDomain, note: "domain below which a host name chooses the keyspace: with example.com, clients of a.example.com get a"},
 	{name: flagListen, repeats: true, note: "ports that serve one keyspace each to clients that know of none, as NAME=URL,...; may be repeated"},
+	{name: flagJoin, repeats: true, note: "client URLs of running nodes whose cluster this one joins, separated by commas; counts until --data-dir has state"},
+	{name: flagZone, note: "what fails together with this node, as in eu-1 or eu-1/rack-7; replicas of a keyspace go to different ones"},
+	{name: flagWeight, kind: natural, preset: "1", note: "this node's share of the load beside others' when it joins; later 'quorate node weight' changes it"},
+	{name: flagReplaceAfter, kind: duration, preset: "5m", note: "how long a node may be silent before its replicas are placed anew; 0s is at once"},
 	{name: "shutdown-timeout", kind: duration, preset: "10s", note: "longest time between SIGTERM and the end"},
 	{name: flagSupervised, kind: boolean, preset: "false", note: "print \"ready\" when it is, and stop when standard input ends"},
 }...)

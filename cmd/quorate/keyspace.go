@@ -1,14 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,11 +15,6 @@ const (
 	flagDeleted      = "deleted"
 	flagSerializable = "serializable"
 	flagYes          = "yes"
-
-	// nameCompletionTimeout is how long a shell waits for names at a <TAB>.
-	nameCompletionTimeout = time.Second
-	// answerTypedBytesMax bounds what is read from a terminal.
-	answerTypedBytesMax = 1 << 10
 )
 
 // newKeyspace builds `keyspace`: the keyspaces of a running cluster.
@@ -44,44 +33,12 @@ The commands ask a running node; they need no access to its data.
 Exit codes: 0 done, 1 failed or refused, 2 unreadable command line.`,
 		Example: `  quorate keyspace create team-a
   quorate keyspace list
-  quorate keyspace update team-a --quota-bytes 8589934592
+  quorate keyspace update team-a --replicas 5
   quorate keyspace delete team-a
   quorate keyspace undelete team-a          within a day`,
-		Args: unknownCommand,
-		RunE: func(*cobra.Command, []string) error {
-			return usagef("keyspace needs a command: 'quorate help keyspace' lists them")
-		},
-		// As with the root: an unknown command is worth more words than its flags.
-		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
-	cmd.AddCommand(newKeyspaceCreate(p), newKeyspaceList(p), newKeyspaceDescribe(p),
+	return group(cmd, newKeyspaceCreate(p), newKeyspaceList(p), newKeyspaceDescribe(p),
 		newKeyspaceUpdate(p), newKeyspaceDelete(p), newKeyspaceUndelete(p))
-	return cmd
-}
-
-// keyspaceFlags are what all commands on keyspaces have.
-type keyspaceFlags struct {
-	*clientFlags
-	output *flagValue
-	reads  bool // see client
-}
-
-func addKeyspaceFlags(cmd *cobra.Command) *keyspaceFlags {
-	return &keyspaceFlags{clientFlags: addClientFlags(cmd), output: addOutputFlag(cmd)}
-}
-
-func (f *keyspaceFlags) json() bool { return f.output.text == formatJSON }
-
-// askKeyspaces runs a call for a command, until it is asked to stop.
-func askKeyspaces[T any](p *process, cmd *cobra.Command, f *keyspaceFlags, call func(context.Context, quoratev1.KeyspacesClient) (T, error)) (answer T, err error) {
-	c, err := f.client(p, cmd)
-	if err != nil {
-		return answer, err
-	}
-	c.reads = f.reads
-	ctx, release := p.untilStopped(cmd.Context(), nil)
-	defer release()
-	return ask(ctx, c, call)
 }
 
 // oneName is the argument of commands on one keyspace.
@@ -111,17 +68,15 @@ digits and dashes, and no dash at its ends. The engine is chosen once and for al
 	engine.complete(cmd)
 	replicas := addDevFlag(cmd.Flags(), &flagSpec{name: flagReplicas, kind: natural, note: "nodes that have a replica: 1, 3, 5 or 7 (default 3, or 1 on fewer nodes)"})
 	quota := addDevFlag(cmd.Flags(), &flagSpec{name: flagQuotaBytes, kind: integer, note: "bytes of data before writes are rejected; -1 is no quota (default 2 GiB)"})
-	f := addKeyspaceFlags(cmd)
+	f := addClusterFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := &quoratev1.CreateRequest{Name: args[0], Engine: engines.text, Replicas: uint32(number(replicas)), QuotaBytes: number(quota)}
-		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.CreateResponse, error) {
-			return k.Create(ctx, request)
-		})
+		r, err := askCluster(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.Create, request)
 		if err != nil {
 			return err
 		}
 		k := r.GetKeyspace()
-		return printChange(p, f, k, fmt.Sprintf("created %s: engine %s, %s, on %s", k.GetName(), k.GetEngine(), quotaText(k.GetQuotaBytes()), nodesText(k)))
+		return printChange(p, f, jsonOf(k), fmt.Sprintf("created %s: engine %s, %s, on %s", k.GetName(), k.GetEngine(), quotaText(k.GetQuotaBytes()), nodesText(k)))
 	}
 	return cmd
 }
@@ -138,21 +93,20 @@ func newKeyspaceList(p *process) *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List the keyspaces",
 		Long: `List the keyspaces, without "system" and "default", which every cluster has. A * is behind the
-node that leads, where the node that was asked knows.`,
+node that leads, where the node that was asked knows. With + is a node that a replica moves to,
+with - one that it leaves.`,
 		Example: `  quorate keyspace list
   quorate keyspace list --deleted           those too that can be undeleted
   quorate keyspace list -o json`,
 		Args: noArguments,
 	}
-	deleted := addKeyspaceSwitch(cmd, flagDeleted, "list deleted ones, too")
+	deleted := addSwitch(cmd, flagDeleted, "", "list deleted ones, too")
 	serializable := addSerializable(cmd)
-	f := addKeyspaceFlags(cmd)
+	f := addClusterFlags(cmd)
 	f.reads = true
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		request := &quoratev1.ListRequest{IncludeDeleted: deleted.on(), Serializable: serializable.on()}
-		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.ListResponse, error) {
-			return k.List(ctx, request)
-		})
+		r, err := askCluster(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.List, request)
 		if err != nil {
 			return err
 		}
@@ -170,14 +124,12 @@ func newKeyspaceDescribe(p *process) *cobra.Command {
 		Args: oneName,
 	}
 	serializable := addSerializable(cmd)
-	f := addKeyspaceFlags(cmd)
+	f := addClusterFlags(cmd)
 	f.reads = true
 	cmd.ValidArgsFunction = f.names(p, quoratev1.Keyspace_STATE_UNSPECIFIED)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := &quoratev1.DescribeRequest{Name: args[0], Serializable: serializable.on()}
-		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.DescribeResponse, error) {
-			return k.Describe(ctx, request)
-		})
+		r, err := askCluster(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.Describe, request)
 		if err != nil {
 			return err
 		}
@@ -189,27 +141,37 @@ func newKeyspaceDescribe(p *process) *cobra.Command {
 func newKeyspaceUpdate(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update NAME",
-		Short: "Change a keyspace's quota",
+		Short: "Change a keyspace's quota, or how many replicas it has",
+		Long: `Change what flags name, and leave the rest. Replicas come and go one at a time, while clients
+work: 'quorate keyspace describe' shows how far that is.`,
 		Example: `  quorate keyspace update team-a --quota-bytes 8589934592
-  quorate keyspace update team-a --quota-bytes -1       no quota`,
+  quorate keyspace update team-a --quota-bytes -1       no quota
+  quorate keyspace update team-a --replicas 5`,
 		Args: oneName,
 	}
 	quota := addDevFlag(cmd.Flags(), &flagSpec{name: flagQuotaBytes, kind: integer, note: "bytes of data before writes are rejected; -1 is no quota"})
-	f := addKeyspaceFlags(cmd)
+	replicas := addDevFlag(cmd.Flags(), &flagSpec{name: flagReplicas, kind: natural, note: "nodes that have a replica: 1, 3, 5 or 7"})
+	f := addClusterFlags(cmd)
 	cmd.ValidArgsFunction = f.names(p, quoratev1.Keyspace_ACTIVE)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if !cmd.Flags().Changed(flagQuotaBytes) {
-			return usagef("update changes nothing: add --%s", flagQuotaBytes)
+		request := &quoratev1.UpdateRequest{Name: args[0]}
+		if cmd.Flags().Changed(flagQuotaBytes) {
+			bytes := number(quota)
+			request.QuotaBytes = &bytes
 		}
-		bytes := number(quota)
-		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.UpdateResponse, error) {
-			return k.Update(ctx, &quoratev1.UpdateRequest{Name: args[0], QuotaBytes: &bytes})
-		})
+		if cmd.Flags().Changed(flagReplicas) {
+			count := uint32(number(replicas))
+			request.Replicas = &count
+		}
+		if request.QuotaBytes == nil && request.Replicas == nil {
+			return usagef("update changes nothing: add --%s or --%s", flagQuotaBytes, flagReplicas)
+		}
+		r, err := askCluster(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.Update, request)
 		if err != nil {
 			return err
 		}
 		k := r.GetKeyspace()
-		return printChange(p, f, k, fmt.Sprintf("updated %s: %s", k.GetName(), quotaText(k.GetQuotaBytes())))
+		return printChange(p, f, jsonOf(k), fmt.Sprintf("updated %s: %s, replicas %d", k.GetName(), quotaText(k.GetQuotaBytes()), k.GetReplicas()))
 	}
 	return cmd
 }
@@ -224,23 +186,22 @@ func newKeyspaceDelete(p *process) *cobra.Command {
   quorate keyspace delete team-a --yes      in a script`,
 		Args: oneName,
 	}
-	yes := addKeyspaceSwitch(cmd, flagYes, "do not ask")
-	f := addKeyspaceFlags(cmd)
+	yes := addSwitch(cmd, flagYes, "", "do not ask")
+	f := addClusterFlags(cmd)
 	cmd.ValidArgsFunction = f.names(p, quoratev1.Keyspace_ACTIVE)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !yes.on() {
-			if err := p.confirmDelete(cmd.Context(), args[0]); err != nil {
+			question := fmt.Sprintf("Deleting %s ends its service at once.", args[0])
+			if err := p.confirm(cmd, args[0], question, "deleted"); err != nil {
 				return err
 			}
 		}
-		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.DeleteResponse, error) {
-			return k.Delete(ctx, &quoratev1.DeleteRequest{Name: args[0]})
-		})
+		r, err := askCluster(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.Delete, &quoratev1.DeleteRequest{Name: args[0]})
 		if err != nil {
 			return err
 		}
 		k := r.GetKeyspace()
-		return printChange(p, f, k, fmt.Sprintf("deleted %s: until %s 'quorate keyspace undelete %[1]s' brings it back", k.GetName(), timeText(k.GetExpiresUnixSeconds())))
+		return printChange(p, f, jsonOf(k), fmt.Sprintf("deleted %s: until %s 'quorate keyspace undelete %[1]s' brings it back", k.GetName(), timeText(k.GetExpiresUnixSeconds())))
 	}
 	return cmd
 }
@@ -252,77 +213,31 @@ func newKeyspaceUndelete(p *process) *cobra.Command {
 		Example: "  quorate keyspace undelete team-a",
 		Args:    oneName,
 	}
-	f := addKeyspaceFlags(cmd)
+	f := addClusterFlags(cmd)
 	cmd.ValidArgsFunction = f.names(p, quoratev1.Keyspace_DELETED)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.UndeleteResponse, error) {
-			return k.Undelete(ctx, &quoratev1.UndeleteRequest{Name: args[0]})
-		})
+		r, err := askCluster(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.Undelete, &quoratev1.UndeleteRequest{Name: args[0]})
 		if err != nil {
 			return err
 		}
 		k := r.GetKeyspace()
-		return printChange(p, f, k, "undeleted "+k.GetName())
+		return printChange(p, f, jsonOf(k), "undeleted "+k.GetName())
 	}
 	return cmd
 }
 
-func addKeyspaceSwitch(cmd *cobra.Command, name, note string) *flagValue {
-	addSwitch(cmd, name, "", note)
-	return cmd.Flags().Lookup(name).Value.(*flagValue)
-}
-
 func addSerializable(cmd *cobra.Command) *flagValue {
-	return addKeyspaceSwitch(cmd, flagSerializable, "show what the asked node knows, perhaps outdated, without asking the leader")
-}
-
-// confirmDelete asks on a terminal for the name of what is to be deleted.
-func (p *process) confirmDelete(ctx context.Context, name string) error {
-	if !isTerminal(p.stdin) {
-		return usagef("delete asks for the name again, and standard input is no terminal: add --%s", flagYes)
-	}
-	fmt.Fprintf(p.stderr, "Deleting %s ends its service at once. Type its name to go on: ", name)
-	ctx, release := p.untilStopped(ctx, nil)
-	defer release()
-	typed := make(chan string, 1)
-	go func() { // it may wait for ever: the process ends before it
-		line, _ := bufio.NewReader(io.LimitReader(p.stdin, answerTypedBytesMax)).ReadString('\n')
-		typed <- strings.TrimSpace(line)
-	}()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("nothing was deleted: %w", context.Cause(ctx))
-	case answer := <-typed:
-		if answer != name {
-			return fmt.Errorf("nothing was deleted: %q was typed, which is not %q: try again, or add --%s", answer, name, flagYes)
-		}
-	}
-	return nil
-}
-
-// isTerminal reports whether somebody may sit at the other end. It takes /dev/null for a
-// terminal, whose user types nothing.
-func isTerminal(r io.Reader) bool {
-	f, ok := r.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return addSwitch(cmd, flagSerializable, "", "show what the asked node knows, perhaps outdated, without asking the leader")
 }
 
 // names completes the names of keyspaces that are in a state; unspecified: in any.
-func (f *keyspaceFlags) names(p *process, state quoratev1.Keyspace_State) cobra.CompletionFunc {
+func (f *clusterFlags) names(p *process, state quoratev1.Keyspace_State) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		c, err := f.client(p, cmd)
-		if err != nil || len(args) > 0 {
+		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		c.timeout, c.stderr = min(c.timeout, nameCompletionTimeout), io.Discard
 		request := &quoratev1.ListRequest{IncludeDeleted: state != quoratev1.Keyspace_ACTIVE, Serializable: true}
-		list, _ := ask(cmd.Context(), c, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.ListResponse, error) {
-			return k.List(ctx, request)
-		})
+		list, _ := askForNames(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.List, request)
 		var names []cobra.Completion
 		for _, k := range list.GetKeyspaces() {
 			if state == quoratev1.Keyspace_STATE_UNSPECIFIED || state == k.GetState() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -37,6 +38,7 @@ type replicaJSON struct {
 	Node     string `json:"node"`
 	NodeName string `json:"node_name"`
 	Leads    bool   `json:"leads"`
+	Role     string `json:"role"` // voter, joining, leaving or learner
 }
 
 func jsonOf(k *quoratev1.Keyspace) keyspaceJSON {
@@ -51,30 +53,34 @@ func jsonOf(k *quoratev1.Keyspace) keyspaceJSON {
 			shard.Leader = idText(s.GetLeader())
 		}
 		for _, r := range s.GetReplicas() {
-			shard.Replicas = append(shard.Replicas, replicaJSON{Node: idText(r.GetNode()), NodeName: r.GetNodeName(), Leads: r.GetLeads()})
+			shard.Replicas = append(shard.Replicas, replicaJSON{Node: idText(r.GetNode()), NodeName: r.GetNodeName(), Leads: r.GetLeads(), Role: roleText(r)})
 		}
 		out.Shards = append(out.Shards, shard)
 	}
 	return out
 }
 
+func jsonOfAll(list []*quoratev1.Keyspace) []keyspaceJSON {
+	all := make([]keyspaceJSON, len(list))
+	for i, k := range list {
+		all[i] = jsonOf(k)
+	}
+	return all
+}
+
 // printChange prints what was done: the new record, or a line.
-func printChange(p *process, f *keyspaceFlags, k *quoratev1.Keyspace, line string) error {
+func printChange(p *process, f *clusterFlags, record any, line string) error {
 	if f.json() {
-		return writeJSON(p, jsonOf(k))
+		return writeJSON(p, record)
 	}
 	_, err := fmt.Fprintln(p.stdout, line)
 	return err
 }
 
 // printKeyspaces prints a table.
-func printKeyspaces(p *process, f *keyspaceFlags, list []*quoratev1.Keyspace) error {
+func printKeyspaces(p *process, f *clusterFlags, list []*quoratev1.Keyspace) error {
 	if f.json() {
-		all := make([]keyspaceJSON, len(list))
-		for i, k := range list {
-			all[i] = jsonOf(k)
-		}
-		return writeJSON(p, map[string]any{"keyspaces": all})
+		return writeJSON(p, map[string]any{"keyspaces": jsonOfAll(list)})
 	}
 	if len(list) == 0 {
 		fmt.Fprintln(p.stderr, "quorate: there are none beside \"default\": 'quorate keyspace create NAME' makes one")
@@ -88,7 +94,7 @@ func printKeyspaces(p *process, f *keyspaceFlags, list []*quoratev1.Keyspace) er
 }
 
 // printKeyspace prints one line per fact.
-func printKeyspace(p *process, f *keyspaceFlags, k *quoratev1.Keyspace) error {
+func printKeyspace(p *process, f *clusterFlags, k *quoratev1.Keyspace) error {
 	if f.json() {
 		return writeJSON(p, jsonOf(k))
 	}
@@ -117,18 +123,38 @@ func nodesText(k *quoratev1.Keyspace) string {
 	return strings.Join(parts, " ")
 }
 
-// replicasText names a shard's nodes, the leader with a star.
+// replicasText names a shard's nodes: the leader with a star, with a plus those that a replica
+// moves to, and with a minus those that one leaves. Those that never vote are left out.
 func replicasText(s *quoratev1.Shard) string {
-	names := make([]string, len(s.GetReplicas()))
-	for i, r := range s.GetReplicas() {
-		if names[i] = r.GetNodeName(); names[i] == "" {
-			names[i] = idText(r.GetNode())
+	var names []string
+	for _, r := range s.GetReplicas() {
+		name := cmp.Or(r.GetNodeName(), idText(r.GetNode()))
+		switch r.GetRole() {
+		case quoratev1.Replica_LEARNER:
+			continue
+		case quoratev1.Replica_JOINING:
+			name = "+" + name
+		case quoratev1.Replica_LEAVING:
+			name = "-" + name
 		}
 		if r.GetLeads() {
-			names[i] += "*"
+			name += "*"
 		}
+		names = append(names, name)
 	}
 	return strings.Join(names, ",")
+}
+
+func roleText(r *quoratev1.Replica) string {
+	switch r.GetRole() {
+	case quoratev1.Replica_JOINING:
+		return "joining"
+	case quoratev1.Replica_LEAVING:
+		return "leaving"
+	case quoratev1.Replica_LEARNER:
+		return "learner"
+	}
+	return "voter" // as all are that an older node lists
 }
 
 func stateText(k *quoratev1.Keyspace) string {

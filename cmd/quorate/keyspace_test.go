@@ -106,7 +106,12 @@ func (f *fakeKeyspaces) Update(_ context.Context, r *quoratev1.UpdateRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	k.QuotaBytes = r.GetQuotaBytes()
+	if r.QuotaBytes != nil {
+		k.QuotaBytes = r.GetQuotaBytes()
+	}
+	if r.Replicas != nil {
+		k.Replicas = r.GetReplicas()
+	}
 	k.Epoch++
 	return &quoratev1.UpdateResponse{Keyspace: k}, nil
 }
@@ -143,6 +148,9 @@ func serveKeyspaces(f *fakeKeyspaces) (address string, stop func(), err error) {
 	s := grpc.NewServer()
 	if f != nil {
 		quoratev1.RegisterKeyspacesServer(s, f)
+		nodes := newFakeNodes(f)
+		quoratev1.RegisterNodesServer(s, nodes)
+		quoratev1.RegisterPlacementServer(s, &fakePlacement{nodes: nodes})
 	}
 	go s.Serve(l) // ends with Stop, and its error says nothing
 	return l.Addr().String(), s.Stop, nil

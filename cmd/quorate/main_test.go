@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -97,14 +98,19 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("%s does not match %s", args[0], args[1])
 }
 
-// fakeDriver makes nodes that write their Config to $FAKE_CONFIG. $FAKE_STATE says that
+// fakeDriver makes nodes that write their Config to $FAKE_CONFIG, or to a file of their name in
+// $FAKE_CONFIG_DIR. $FAKE_STATE says that
 // the data directory has state, $FAKE_FAILURE is why the node ends by itself, and
 // $FAKE_NEVER_READY keeps it from being ready.
 func fakeDriver() nodeDriver {
 	return nodeDriver{
 		initialized: func(env.FS, *Config) (bool, error) { return os.Getenv("FAKE_STATE") != "", nil },
 		start: func(ctx context.Context, c *Config, l *listeners, _ *slog.Logger) (runningNode, error) {
-			if path := os.Getenv("FAKE_CONFIG"); path != "" {
+			path := os.Getenv("FAKE_CONFIG")
+			if dir := os.Getenv("FAKE_CONFIG_DIR"); dir != "" {
+				path = filepath.Join(dir, c.Name)
+			}
+			if path != "" {
 				raw, err := json.MarshalIndent(c, "", "  ")
 				if err != nil {
 					return nil, err

@@ -55,7 +55,7 @@ func resolve(s *settings) (*serveConfig, error) {
 		return nil, err
 	}
 	for _, step := range []func(*settings, *Config) error{
-		resolveIdentity, resolveURLs, resolveBootstrap, resolveLimits, resolveTiming, resolveCompaction, resolveClients,
+		resolveIdentity, resolveURLs, resolveBootstrap, resolvePlacement, resolveLimits, resolveTiming, resolveCompaction, resolveClients,
 	} {
 		if err := step(s, &c.Node); err != nil {
 			return nil, err
@@ -174,6 +174,40 @@ func resolveBootstrap(s *settings, c *Config) error {
 		members = []Member{{Name: c.Name, PeerURLs: c.AdvertisePeerURLs}}
 	}
 	c.Bootstrap.Cluster = members
+	return nil
+}
+
+// resolvePlacement reads whom this node joins, and what it is to carry there.
+func resolvePlacement(s *settings, c *Config) error {
+	var err error
+	if c.Join, err = parseURLs(s.list(flagJoin)); err == nil {
+		err = checkAdvertise(c.Join)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.where(flagJoin), err)
+	}
+	own, joinsItself := sameAddress(c.Join, c.AdvertiseClientURLs)
+	switch {
+	case joinsItself:
+		return fmt.Errorf("%s has %s, where this node is itself: name nodes of the running cluster", s.where(flagJoin), own)
+	case len(c.Join) > 0 && s.given("initial-cluster"):
+		return fmt.Errorf("%s joins a running cluster, and %s lists one to found: leave one of them out", s.where(flagJoin), s.where("initial-cluster"))
+	case len(c.Join) > 0 && c.WriteQuorum != 0:
+		return fmt.Errorf("%s is chosen when a cluster is founded, and %s joins one: leave it out", s.where(flagWriteQuorum), s.where(flagJoin))
+	}
+	c.Zone = s.text(flagZone)
+	if err := placement.CheckZone(c.Zone); err != nil {
+		return fmt.Errorf("%s: %w", s.where(flagZone), err)
+	}
+	if s.given(flagWeight) { // the default must not undo a weight that was changed later
+		c.Weight = int(s.integer(flagWeight))
+		if err := placement.CheckWeight(c.Weight); err != nil {
+			return fmt.Errorf("%s: %w", s.where(flagWeight), err)
+		}
+	}
+	if c.ReplaceAfter = s.duration(flagReplaceAfter); c.ReplaceAfter < 0 {
+		return fmt.Errorf("%s is %v: it must not be negative", s.where(flagReplaceAfter), c.ReplaceAfter)
+	}
 	return nil
 }
 

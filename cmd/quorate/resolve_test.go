@@ -44,6 +44,7 @@ func TestDefaultsAreEtcds(t *testing.T) {
 			Cluster: []Member{{Name: "default", PeerURLs: []string{"http://localhost:2380"}}},
 			Token:   "etcd-cluster",
 		},
+		ReplaceAfter:    5 * time.Minute,
 		QuotaBytes:      2 << 30,
 		RequestBytesMax: 1572864,
 		TxnOpsMax:       128,
@@ -135,6 +136,19 @@ func TestBadInput(t *testing.T) {
 		{"--listen a=http://127.0.0.1:2379", "--listen-client-urls and --listen both have http://127.0.0.1:2379: give each a port of its own"},
 		{"--listen a=http://127.0.0.1:2380", "--listen-peer-urls and --listen both have"},
 		{"--listen " + strings.Repeat("a=http://127.0.0.1:1,", 257), "use up to 256"},
+		{"--join https://10.0.0.1:2379", "is refused because TLS is not built yet"},
+		{"--join 10.0.0.1:2379", "write http://HOST:PORT"},
+		{"--join http://:2379", "names no host"},
+		{"--join http://127.0.0.1:2379", "where this node is itself: name nodes of the running cluster"},
+		{"--join http://10.0.0.1:2379 --initial-cluster a=http://10.0.0.1:2380", "--join joins a running cluster, and --initial-cluster lists one to found: leave one of them out"},
+		{"--join http://10.0.0.1:2379 --engine paxos --write-quorum 2", "--write-quorum is chosen when a cluster is founded, and --join joins one: leave it out"},
+		{"--zone eu-1//rack", "as in eu-1 or eu-1/rack-7"},
+		{"--zone a/b/c/d/e/f/g/h/i/j/k", "as in eu-1 or eu-1/rack-7"},
+		{"--weight 0", "--weight: invalid node: weight 0: use 1 to 1024"},
+		{"--weight 1025", "use 1 to 1024"},
+		{"--weight heavy", `"heavy" is not a whole number`},
+		{"--replace-after -1s", "must not be negative"},
+		{"--replace-after 5", "is not a duration"},
 		{"--force-new-cluster", "--force-new-cluster is refused"},
 		{"--discovery-password secret", "--discovery-password is refused"},
 	} {
@@ -173,6 +187,34 @@ func TestKeyspaceDomain(t *testing.T) {
 		if got := serverConfig(&c.Node).KeyspaceDomain; got != want {
 			t.Errorf("%s became %q, want %q", given, got, want)
 		}
+	}
+}
+
+// Goal: flags, variables and file say whom a node joins and what it is to carry; a weight that
+// was not given is not one.
+func TestJoinFlags(t *testing.T) {
+	file := writeFile(t, "join:\n- http://10.0.0.1:2379\n- http://10.0.0.2:2379\nzone: eu-1/rack-7\nweight: 1\nreplace-after: 0s\n")
+	for _, c := range []struct{ environ, args string }{
+		{"", "--join http://10.0.0.1:2379,http://10.0.0.2:2379 --zone eu-1/rack-7 --weight 1 --replace-after 0"},
+		{"", "--join http://10.0.0.1:2379 -join http://10.0.0.2:2379 -zone eu-1/rack-7 -weight=1 --replace-after 0s"},
+		{"QUORATE_JOIN=http://10.0.0.1:2379,http://10.0.0.2:2379 QUORATE_ZONE=eu-1/rack-7 QUORATE_WEIGHT=1 QUORATE_REPLACE_AFTER=0s", ""},
+		{"", "--config-file " + file},
+	} {
+		cfg, _, err := configureFrom(t, strings.Fields(c.environ), strings.Fields(c.args)...)
+		if err != nil {
+			t.Errorf("%v: %v", c, err)
+			continue
+		}
+		n := &cfg.Node
+		if strings.Join(n.Join, " ") != "http://10.0.0.1:2379 http://10.0.0.2:2379" || n.Zone != "eu-1/rack-7" || n.Weight != 1 || n.ReplaceAfter != 0 {
+			t.Errorf("%v: %+v", c, n)
+		}
+		if err := checkBootstrap(n); err != nil {
+			t.Errorf("%v: %v", c, err)
+		}
+	}
+	if c, _, err := configureFrom(t, nil, "--join", "http://10.0.0.1:2379"); err != nil || c.Node.Weight != 0 {
+		t.Errorf("weight %+v, %v", c, err)
 	}
 }
 

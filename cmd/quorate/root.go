@@ -21,6 +21,7 @@ with it unchanged, and so do etcd's flags: without a command, quorate serves.`,
   quorate dev                               three nodes on this machine, to play with
   quorate serve --name a --data-dir /var/lib/quorate
   quorate keyspace create team-a            one more etcd in a running cluster
+  quorate node list                         its machines, and what they carry
   quorate help etcd-flags                   what becomes of each of etcd's flags`,
 		SilenceErrors:      true,
 		SilenceUsage:       true,
@@ -33,7 +34,7 @@ with it unchanged, and so do etcd's flags: without a command, quorate serves.`,
 	}
 	addSwitch(root, flagVersion, "", "print the version and end")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newServe(p), newDev(p), newKeyspace(p), newSim(p), newVersion(p), newCompletion(), newEtcdFlagsTopic())
+	root.AddCommand(newServe(p), newDev(p), newKeyspace(p), newNode(p), newPlacement(p), newSim(p), newVersion(p), newCompletion(), newEtcdFlagsTopic())
 	addSwitch(root, "help", "h", "explain the command and end")
 	for _, c := range allCommands(root) {
 		addSwitch(c, "help", "h", "explain the command and end")
@@ -51,9 +52,23 @@ func allCommands(root *cobra.Command) []*cobra.Command {
 }
 
 // addSwitch adds a flag that is on or off.
-func addSwitch(cmd *cobra.Command, name, short, note string) {
+func addSwitch(cmd *cobra.Command, name, short, note string) *flagValue {
 	spec := &flagSpec{name: name, kind: boolean, preset: "false"}
-	cmd.Flags().VarPF(&flagValue{spec: spec, text: spec.preset}, name, short, note).NoOptDefVal = "true"
+	value := &flagValue{spec: spec, text: spec.preset}
+	cmd.Flags().VarPF(value, name, short, note).NoOptDefVal = "true"
+	return value
+}
+
+// group makes a command of which only its own commands do something.
+func group(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	cmd.Args = unknownCommand
+	cmd.RunE = func(*cobra.Command, []string) error {
+		return usagef("%s needs a command: 'quorate help %[1]s' lists them", cmd.Name())
+	}
+	// As with the root: an unknown command is worth more words than its flags.
+	cmd.FParseErrWhitelist = cobra.FParseErrWhitelist{UnknownFlags: true}
+	cmd.AddCommand(commands...)
+	return cmd
 }
 
 // commandLine returns the arguments for cobra: `serve` is put in front where no command

@@ -31,6 +31,10 @@ QUORATE_, QUORATE_ wins over ETCD_; with --config-file only the file counts.
 Ports of --listen serve one keyspace each, as if it were the only one: etcdctl and every other
 client of etcd work there unchanged. The keyspace need not exist yet.
 
+--join makes this machine a node of a running cluster, with the token of --initial-cluster-token;
+its share of replicas comes by itself. With the addresses of a node that has lost its disk it
+takes that one's place.
+
 SIGTERM and Ctrl-C hand the leadership over, let running requests end, and stop; a second
 one ends the process at once. SIGHUP reopens log files.
 
@@ -40,6 +44,9 @@ Exit codes: 0 stopped on request, 1 failed, 2 unreadable command line, 128+n end
     --listen-client-urls http://10.0.0.1:2379 --advertise-client-urls http://10.0.0.1:2379 \
     --listen-peer-urls http://10.0.0.1:2380 --initial-advertise-peer-urls http://10.0.0.1:2380 \
     --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
+  quorate serve --name d --data-dir /var/lib/quorate --join http://10.0.0.1:2379 --zone eu-2 \
+    --listen-client-urls http://10.0.0.4:2379 --advertise-client-urls http://10.0.0.4:2379 \
+    --listen-peer-urls http://10.0.0.4:2380 --initial-advertise-peer-urls http://10.0.0.4:2380
   quorate serve --listen team-a=http://10.0.0.1:2479 --listen team-b=http://10.0.0.1:2579
   quorate serve --config-file /etc/quorate.yml`,
 		Args: noArguments,
@@ -183,7 +190,7 @@ func logBanner(log *slog.Logger, c *Config) {
 		"version", b.Version, "etcd-version", b.EtcdVersion, "commit", b.Commit, "go-version", b.GoVersion,
 		"name", c.Name, "data-dir", c.DataDir,
 		"listen-client-urls", c.ListenClientURLs, "advertise-client-urls", c.AdvertiseClientURLs,
-		"listen-peer-urls", c.ListenPeerURLs, "initial-advertise-peer-urls", c.AdvertisePeerURLs,
+		"listen-peer-urls", c.ListenPeerURLs, "initial-advertise-peer-urls", c.AdvertisePeerURLs, "join", c.Join, "zone", c.Zone,
 		"heartbeat-interval", c.Heartbeat, "election-timeout", c.Election)
 }
 

@@ -63,7 +63,7 @@ func (s *Server) checkManagement(ctx context.Context, method string) error {
 		return nil
 	}
 	if bound := s.boundTo(ctx); bound != "" {
-		return status.Errorf(codes.PermissionDenied, "this port serves keyspace %q alone: ask a client port of the node about keyspaces", bound)
+		return status.Errorf(codes.PermissionDenied, "this port serves keyspace %q alone: ask a client port of the node about the cluster", bound)
 	}
 	return nil
 }

@@ -137,11 +137,11 @@ func TestBoundPortListsItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := list.Members[0].ClientURLs; len(got) != 1 || got[0] != "http://c:2479" || len(list.Members[1].ClientURLs) != 0 {
+	if got := list.Members[1].ClientURLs; len(got) != 1 || got[0] != "http://c:2479" || len(list.Members[0].ClientURLs) != 0 {
 		t.Errorf("%v", list.Members)
 	}
 	list, err = r.member.MemberList(ctx, &pb.MemberListRequest{})
-	if err != nil || list.Members[0].ClientURLs[0] != "http://c:2379" {
+	if err != nil || list.Members[1].ClientURLs[0] != "http://c:2379" {
 		t.Errorf("an ordinary port: %v, %v", list, err)
 	}
 }

@@ -4,11 +4,11 @@
 //
 //	listener ─► port ─┬─ HTTP/2 preface ─► grpc-go ─┬► route ─┬► gate ─► kv, watch, lease, ... ─► Keyspace
 //	                  │                             │         └► forward ─► another member's port
-//	                  │                             └► keyspaces ─────────────────────► Catalog
+//	                  │                             └► keyspaces, nodes, placement ───► Catalog, Cluster
 //	                  └─ anything else ──► net/http ─► endpoints ─► probe ────────────► Keyspace
 //
-// What the server needs from below it declares itself (Keyspace, Node, Catalog); package node's
-// types come in through them.
+// What the server needs from below it declares itself (Keyspace, Node, Catalog, Cluster);
+// package node's types come in through them.
 //
 // # Invariants
 //
@@ -19,7 +19,8 @@
 //	I2  A linearizable read takes its View, or its answer from memory, after a Barrier
 //	    that was asked for after the read arrived. A serializable one asks nobody.
 //	I3  Every error of etcd's API reaches the client with the code and text of errorTable:
-//	    clients compare both. Those of our own have a code of catalogCodes and a sentence.
+//	    clients compare both. Those of our own have a code of catalogCodes and a sentence,
+//	    also in etcd's API where etcd has no counterpart (memberErrors).
 //	I4  Headers are etcd's: complete on the outermost message, the revision alone inside
 //	    a txn, nothing in a nested txn, no revision in lists of members, and a
 //	    keep-alive's is made before the renewal.

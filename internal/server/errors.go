@@ -16,7 +16,8 @@ import (
 
 // errorTable says what each error of the packages below looks like to a client: etcd's
 // code and text, letter by letter, because clients compare both. It is the only place
-// where that is decided (I3), beside catalogCodes for our own API, and TestErrorTableIsComplete
+// where that is decided (I3), beside catalogCodes for our own API and memberErrors for what
+// both have, and TestErrorTableIsComplete
 // compares it with the sources of those packages.
 //
 // One entry differs from etcd: its server answers "too many requests" with the code
@@ -74,7 +75,7 @@ func toStatus(err error) error {
 	return status.Error(codes.Unknown, err.Error())
 }
 
-// catalogCodes say what the catalog's errors are to a client of Keyspaces. Their text goes
+// catalogCodes say what the catalog's errors are to a client of our own API. Their text goes
 // as it is: each comes wrapped in a sentence for the user, and no client compares it.
 var catalogCodes = []catalogCode{
 	{placement.ErrInvalid, codes.InvalidArgument},
@@ -84,6 +85,11 @@ var catalogCodes = []catalogCode{
 	{placement.ErrFormat, codes.FailedPrecondition},
 	{placement.ErrNoRoom, codes.ResourceExhausted},
 	{placement.ErrConflict, codes.Aborted},
+	{placement.ErrMember, codes.InvalidArgument},
+	{placement.ErrMemberExists, codes.AlreadyExists},
+	{placement.ErrMemberNotFound, codes.NotFound},
+	{placement.ErrForeignCluster, codes.FailedPrecondition},
+	{placement.ErrUnsafe, codes.FailedPrecondition},
 }
 
 type catalogCode struct {
@@ -91,7 +97,7 @@ type catalogCode struct {
 	code codes.Code
 }
 
-// catalogStatus is toStatus for what a Catalog answers.
+// catalogStatus is toStatus for what a Catalog or a Cluster answers.
 func catalogStatus(err error) error {
 	for _, c := range catalogCodes {
 		if errors.Is(err, c.err) {

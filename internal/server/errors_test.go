@@ -85,7 +85,8 @@ func TestErrorTableIsComplete(t *testing.T) {
 var catalogErrors = map[string]error{
 	"ErrInvalid": placement.ErrInvalid, "ErrExists": placement.ErrExists, "ErrNotFound": placement.ErrNotFound,
 	"ErrDeleted": placement.ErrDeleted, "ErrNoRoom": placement.ErrNoRoom, "ErrFormat": placement.ErrFormat,
-	"ErrConflict": placement.ErrConflict,
+	"ErrConflict": placement.ErrConflict, "ErrMember": placement.ErrMember, "ErrMemberExists": placement.ErrMemberExists,
+	"ErrMemberNotFound": placement.ErrMemberNotFound, "ErrForeignCluster": placement.ErrForeignCluster, "ErrUnsafe": placement.ErrUnsafe,
 }
 
 // exportedErrors reads a package's source for variables named Err...

@@ -38,9 +38,9 @@ type fakeKeyspace struct {
 }
 
 const (
-	fakeCluster = uint64(0xc1)
-	fakeMember  = uint64(0xa1)
-	fakeTerm    = uint64(7)
+	fakeClusterID = uint64(0xc1)
+	fakeMember    = uint64(0xa1)
+	fakeTerm      = uint64(7)
 )
 
 func newFakeKeyspace(t testing.TB, name string, opts mvcc.Options) *fakeKeyspace {
@@ -149,6 +149,7 @@ func (k *fakeKeyspace) RemainingLease(ctx context.Context, id int64) (int64, int
 // fakeNode serves the default keyspace and one more.
 type fakeNode struct {
 	catalog      fakeCatalog
+	cluster      fakeCluster
 	keyspaces    map[string]Keyspace
 	members      []Member
 	membersFail  error
@@ -171,6 +172,7 @@ func (n *fakeNode) Carriers(_ context.Context, name string) ([]uint64, error) {
 }
 
 func (n *fakeNode) Catalog() Catalog { return &n.catalog }
+func (n *fakeNode) Cluster() Cluster { return &n.cluster }
 
 func (n *fakeNode) Members(_ context.Context, linearizable bool) ([]Member, error) {
 	n.linearizable.Store(linearizable)
@@ -190,7 +192,7 @@ func (n *fakeNode) TransferLeadership(_ context.Context, _ string, to uint64) er
 	return n.onTransfer(to)
 }
 
-func (n *fakeNode) ClusterID() uint64 { return fakeCluster }
+func (n *fakeNode) ClusterID() uint64 { return fakeClusterID }
 func (n *fakeNode) MemberID() uint64  { return fakeMember }
 
 func (n *fakeNode) Stages() []StageTimes {
@@ -241,6 +243,7 @@ func newRig(t testing.TB, options ...rigOption) *rig {
 			{ID: 2, Name: "two", PeerURLs: []string{"http://q:2380"}, IsLearner: true},
 		},
 	}
+	r.node.cluster.founders = &r.node.members
 	r.server = New(r.node, config, env.SystemClock(), r.reg, slog.New(slog.DiscardHandler))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

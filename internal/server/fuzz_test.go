@@ -44,6 +44,18 @@ func FuzzLeaseLeases(f *testing.F) { fuzzMethod(f, "Lease/LeaseLeases", &pb.Leas
 func FuzzMemberList(f *testing.F) {
 	fuzzMethod(f, "Cluster/MemberList", &pb.MemberListRequest{Linearizable: true})
 }
+func FuzzMemberAdd(f *testing.F) {
+	fuzzMethod(f, "Cluster/MemberAdd", &pb.MemberAddRequest{PeerURLs: []string{"http://h:1"}, IsLearner: true})
+}
+func FuzzMemberRemove(f *testing.F) {
+	fuzzMethod(f, "Cluster/MemberRemove", &pb.MemberRemoveRequest{ID: 2})
+}
+func FuzzMemberUpdate(f *testing.F) {
+	fuzzMethod(f, "Cluster/MemberUpdate", &pb.MemberUpdateRequest{ID: 2, PeerURLs: []string{"http://h:1"}})
+}
+func FuzzMemberPromote(f *testing.F) {
+	fuzzMethod(f, "Cluster/MemberPromote", &pb.MemberPromoteRequest{ID: 2})
+}
 func FuzzStatus(f *testing.F) { fuzzMethod(f, "Maintenance/Status", &pb.StatusRequest{}) }
 func FuzzHash(f *testing.F)   { fuzzMethod(f, "Maintenance/Hash", &pb.HashRequest{}) }
 func FuzzHashKV(f *testing.F) { fuzzMethod(f, "Maintenance/HashKV", &pb.HashKVRequest{Revision: 1}) }

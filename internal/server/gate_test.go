@@ -235,9 +235,8 @@ func TestLabelUnder(t *testing.T) {
 // complete: a method of etcd's API is in exactly one of the two.
 func TestUnimplementedMethods(t *testing.T) {
 	missing := map[string]string{
-		"Cluster/MemberAdd": "members", "Cluster/MemberRemove": "members", "Cluster/MemberUpdate": "members",
-		"Cluster/MemberPromote": "members", "Maintenance/Defragment": "defragmentation",
-		"Maintenance/Snapshot": "snapshot", "Maintenance/Downgrade": "downgrading",
+		"Maintenance/Defragment": "defragmentation",
+		"Maintenance/Snapshot":   "snapshot", "Maintenance/Downgrade": "downgrading",
 		"Auth/AuthEnable": "authentication", "Auth/AuthDisable": "authentication", "Auth/UserAdd": "authentication",
 		"Auth/UserGet": "authentication", "Auth/UserList": "authentication", "Auth/UserDelete": "authentication",
 		"Auth/UserChangePassword": "authentication", "Auth/UserGrantRole": "authentication",
@@ -297,7 +296,7 @@ func TestHealthService(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
 	client := grpc_health_v1.NewHealthClient(r.conn)
 	names := []string{"", "etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Lease", "etcdserverpb.Cluster",
-		"etcdserverpb.Maintenance", "etcdserverpb.Auth", "quorate.v1.Keyspaces"}
+		"etcdserverpb.Maintenance", "etcdserverpb.Auth", "quorate.v1.Keyspaces", "quorate.v1.Nodes", "quorate.v1.Placement"}
 	for _, want := range []grpc_health_v1.HealthCheckResponse_ServingStatus{
 		grpc_health_v1.HealthCheckResponse_SERVING, grpc_health_v1.HealthCheckResponse_NOT_SERVING,
 	} {
@@ -333,7 +332,8 @@ func TestReflection(t *testing.T) {
 	for _, s := range list.GetListServicesResponse().GetService() {
 		names[s.Name] = true
 	}
-	for _, want := range []string{"etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Lease", "grpc.health.v1.Health", "quorate.v1.Keyspaces"} {
+	for _, want := range []string{"etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Lease", "grpc.health.v1.Health", "quorate.v1.Keyspaces",
+		"quorate.v1.Nodes", "quorate.v1.Placement"} {
 		if !names[want] {
 			t.Errorf("%s is not listed", want)
 		}

@@ -71,17 +71,22 @@ func (s *keyspacesServer) Describe(ctx context.Context, r *quoratev1.DescribeReq
 }
 
 // errNothingToUpdate answers an UpdateRequest without a change: it would cost an epoch.
-var errNothingToUpdate = status.Error(codes.InvalidArgument, "the request changes nothing: set quota_bytes")
+var errNothingToUpdate = status.Error(codes.InvalidArgument, "the request changes nothing: set quota_bytes or replicas")
 
 // Update implements quoratev1.KeyspacesServer.
 func (s *keyspacesServer) Update(ctx context.Context, r *quoratev1.UpdateRequest) (*quoratev1.UpdateResponse, error) {
 	if err := checkName(r.Name); err != nil {
 		return nil, err
 	}
-	if r.QuotaBytes == nil {
+	change := placement.Change{QuotaBytes: r.QuotaBytes}
+	if r.Replicas != nil {
+		replicas := int(*r.Replicas)
+		change.Replicas = &replicas
+	}
+	if change == (placement.Change{}) {
 		return nil, errNothingToUpdate
 	}
-	k, err := s.node.Catalog().UpdateKeyspace(ctx, r.Name, placement.Change{QuotaBytes: r.QuotaBytes})
+	k, err := s.node.Catalog().UpdateKeyspace(ctx, r.Name, change)
 	if err != nil {
 		return nil, catalogStatus(err)
 	}
@@ -153,13 +158,31 @@ func (s *keyspacesServer) message(k *placement.Keyspace, names map[uint64]string
 			m.Engine = shard.Engine
 		}
 		leader := s.leader(k.Name, shard.ID)
-		replicas := make([]*quoratev1.Replica, len(shard.Nodes))
-		for j, n := range shard.Nodes {
-			replicas[j] = &quoratev1.Replica{Node: n.ID, NodeName: names[n.ID], Leads: n.ID == leader}
-		}
-		m.Shards[i] = &quoratev1.Shard{Id: shard.ID, Engine: shard.Engine, Leader: leader, Replicas: replicas}
+		m.Shards[i] = &quoratev1.Shard{Id: shard.ID, Engine: shard.Engine, Leader: leader, Replicas: replicaMessages(shard, leader, names)}
 	}
 	return m
+}
+
+// replicaMessages lists all replicas of a shard, each with what it does. Who leaves may lead
+// until another one does.
+func replicaMessages(shard *placement.Shard, leader uint64, names map[uint64]string) []*quoratev1.Replica {
+	var replicas []*quoratev1.Replica
+	add := func(n placement.Node, role quoratev1.Replica_Role, leads bool) {
+		replicas = append(replicas, &quoratev1.Replica{Node: n.ID, NodeName: names[n.ID], Leads: leads && n.ID == leader, Role: role})
+	}
+	for _, n := range shard.Nodes {
+		add(n, quoratev1.Replica_VOTER, true)
+	}
+	for _, a := range shard.Joining {
+		add(a.Node, quoratev1.Replica_JOINING, false)
+	}
+	for _, n := range shard.Leaving {
+		add(n, quoratev1.Replica_LEAVING, true)
+	}
+	for _, n := range shard.Learners {
+		add(n, quoratev1.Replica_LEARNER, false)
+	}
+	return replicas
 }
 
 // leader is the member that leads a shard; zero if this node carries no replica of it or

@@ -40,6 +40,7 @@ func (c *fakeCatalog) change(make func(*placement.Catalog) (placement.Keyspace, 
 	}
 	if c.records == nil {
 		c.records = placement.NewCatalog()
+		c.records.Found(placement.Member{ID: fakeMember}, placement.Member{ID: 2})
 	}
 	k, err := make(c.records)
 	if err != nil {
@@ -100,7 +101,10 @@ func TestKeyspacesLife(t *testing.T) {
 	if replicas := created.Keyspace.Shards[0].Replicas; len(replicas) != 1 || !slices.Contains([]string{"one", "two"}, replicas[0].NodeName) {
 		t.Errorf("replicas %v", replicas)
 	}
-	updated, err := client.Update(ctx, &quoratev1.UpdateRequest{Name: "a", QuotaBytes: proto.Int64(5 << 20)})
+	if role := created.Keyspace.Shards[0].Replicas[0].Role; role != quoratev1.Replica_VOTER {
+		t.Errorf("it is a %v", role)
+	}
+	updated, err := client.Update(ctx, &quoratev1.UpdateRequest{Name: "a", QuotaBytes: proto.Int64(5 << 20), Replicas: proto.Uint32(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,8 +252,10 @@ func TestKeyspacesRefusals(t *testing.T) {
 		{"the cluster's own", create(&quoratev1.CreateRequest{Name: "default"}), codes.AlreadyExists, "choose another name"},
 		{"describe none", describe("none"), codes.NotFound, "quorate keyspace list"},
 		{"describe the cluster's own", describe("system"), codes.NotFound, "the cluster's own"},
-		{"update nothing", update(&quoratev1.UpdateRequest{Name: "a"}), codes.InvalidArgument, "set quota_bytes"},
+		{"update nothing", update(&quoratev1.UpdateRequest{Name: "a"}), codes.InvalidArgument, "set quota_bytes or replicas"},
 		{"update to 0", update(&quoratev1.UpdateRequest{Name: "a", QuotaBytes: proto.Int64(0)}), codes.InvalidArgument, "or -1"},
+		{"update to 2 replicas", update(&quoratev1.UpdateRequest{Name: "a", Replicas: proto.Uint32(2)}), codes.InvalidArgument, "use 1, 3, 5 or 7"},
+		{"update to more than fit", update(&quoratev1.UpdateRequest{Name: "a", Replicas: proto.Uint32(7)}), codes.ResourceExhausted, "add nodes"},
 		{"update none", update(&quoratev1.UpdateRequest{Name: "none", QuotaBytes: proto.Int64(-1)}), codes.NotFound, "quorate keyspace list"},
 		{"update a deleted one", update(&quoratev1.UpdateRequest{Name: "old", QuotaBytes: proto.Int64(-1)}), codes.FailedPrecondition, "undelete it first"},
 		{"delete twice", remove("old"), codes.FailedPrecondition, "undelete it first"},

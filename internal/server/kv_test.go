@@ -22,7 +22,7 @@ import (
 )
 
 func topHeader(revision int64) *pb.ResponseHeader {
-	return &pb.ResponseHeader{ClusterId: fakeCluster, MemberId: fakeMember, Revision: revision, RaftTerm: fakeTerm}
+	return &pb.ResponseHeader{ClusterId: fakeClusterID, MemberId: fakeMember, Revision: revision, RaftTerm: fakeTerm}
 }
 
 // same fails unless two messages are equal, nil and empty sub-messages told apart.

@@ -93,26 +93,6 @@ func TestMoveLeader(t *testing.T) {
 	wantStatus(t, "asked of a follower", move(3), rpctypes.ErrGRPCNotLeader)
 }
 
-func TestMemberList(t *testing.T) {
-	r, ctx := newRig(t), testContext(t)
-	for _, linearizable := range []bool{true, false} {
-		got, err := r.member.MemberList(ctx, &pb.MemberListRequest{Linearizable: linearizable})
-		if err != nil {
-			t.Fatal(err)
-		}
-		same(t, got, &pb.MemberListResponse{
-			Header: &pb.ResponseHeader{ClusterId: fakeCluster, MemberId: fakeMember, RaftTerm: fakeTerm},
-			Members: []*pb.Member{
-				{ID: fakeMember, Name: "one", PeerURLs: []string{"http://p:2380"}, ClientURLs: []string{"http://c:2379"}},
-				{ID: 2, Name: "two", PeerURLs: []string{"http://q:2380"}, IsLearner: true},
-			},
-		})
-		if r.node.linearizable.Load() != linearizable {
-			t.Errorf("asked with linearizable %v", !linearizable)
-		}
-	}
-}
-
 func TestHashesAreNotForLearners(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
 	r.k.setStatus(func(s *KeyspaceStatus) { s.IsLearner = true })

@@ -78,7 +78,10 @@ func (s *Server) register() {
 		node: s.node, headers: s.headers, election: s.config.ElectionTimeout,
 	})
 	s.grpc.RegisterService(s.routed(&pb.Auth_ServiceDesc, false), &authServer{headers: s.headers})
-	quoratev1.RegisterKeyspacesServer(s.grpc, &keyspacesServer{node: s.node})
+	keyspaces := &keyspacesServer{node: s.node}
+	quoratev1.RegisterKeyspacesServer(s.grpc, keyspaces)
+	quoratev1.RegisterNodesServer(s.grpc, &nodesServer{node: s.node})
+	quoratev1.RegisterPlacementServer(s.grpc, &placementServer{node: s.node, keyspaces: keyspaces})
 	s.health = health.NewServer()
 	for name := range s.grpc.GetServiceInfo() {
 		s.health.SetServingStatus(name, grpc_health_v1.HealthCheckResponse_SERVING)

@@ -74,6 +74,67 @@ func (Keyspace_State) EnumDescriptor() ([]byte, []int) {
 	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// Role is what a replica does.
+type Replica_Role int32
+
+const (
+	// It votes, as every replica does that an older node lists.
+	Replica_ROLE_UNSPECIFIED Replica_Role = 0
+	// It votes, or is about to.
+	Replica_VOTER Replica_Role = 1
+	// It catches up, and votes afterwards.
+	Replica_JOINING Replica_Role = 2
+	// It votes no more, and goes as soon as its clients are answered.
+	Replica_LEAVING Replica_Role = 3
+	// It never votes: every node has one of the keyspace "system".
+	Replica_LEARNER Replica_Role = 4
+)
+
+// Enum value maps for Replica_Role.
+var (
+	Replica_Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "VOTER",
+		2: "JOINING",
+		3: "LEAVING",
+		4: "LEARNER",
+	}
+	Replica_Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"VOTER":            1,
+		"JOINING":          2,
+		"LEAVING":          3,
+		"LEARNER":          4,
+	}
+)
+
+func (x Replica_Role) Enum() *Replica_Role {
+	p := new(Replica_Role)
+	*p = x
+	return p
+}
+
+func (x Replica_Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Replica_Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_quorate_v1_keyspaces_proto_enumTypes[1].Descriptor()
+}
+
+func (Replica_Role) Type() protoreflect.EnumType {
+	return &file_quorate_v1_keyspaces_proto_enumTypes[1]
+}
+
+func (x Replica_Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Replica_Role.Descriptor instead.
+func (Replica_Role) EnumDescriptor() ([]byte, []int) {
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{2, 0}
+}
+
 // Keyspace is what the cluster has recorded about a keyspace, and what the node that answers
 // knows about its replicas.
 type Keyspace struct {
@@ -212,7 +273,8 @@ type Shard struct {
 	// The member id of its leader; 0 if there is none, or if the node that answers has no
 	// replica of the shard and does not know.
 	Leader uint64 `protobuf:"varint,3,opt,name=leader,proto3" json:"leader,omitempty"`
-	// Its replicas, those first that should lead.
+	// Its replicas: voters first, and of these the one that should lead. Those on the move and
+	// those that never vote follow.
 	Replicas      []*Replica `protobuf:"bytes,4,rep,name=replicas,proto3" json:"replicas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -284,7 +346,8 @@ type Replica struct {
 	// The node's name; empty if the node that answers does not know it yet.
 	NodeName string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	// It is the shard's leader, as far as known.
-	Leads         bool `protobuf:"varint,3,opt,name=leads,proto3" json:"leads,omitempty"`
+	Leads         bool         `protobuf:"varint,3,opt,name=leads,proto3" json:"leads,omitempty"`
+	Role          Replica_Role `protobuf:"varint,4,opt,name=role,proto3,enum=quorate.v1.Replica_Role" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -338,6 +401,13 @@ func (x *Replica) GetLeads() bool {
 		return x.Leads
 	}
 	return false
+}
+
+func (x *Replica) GetRole() Replica_Role {
+	if x != nil {
+		return x.Role
+	}
+	return Replica_ROLE_UNSPECIFIED
 }
 
 type CreateRequest struct {
@@ -657,7 +727,10 @@ type UpdateRequest struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The new limit of the logical size in bytes, 1 MiB or more; -1 is no limit. Unset: it
 	// stays. A request that sets nothing is refused with INVALID_ARGUMENT.
-	QuotaBytes    *int64 `protobuf:"varint,2,opt,name=quota_bytes,json=quotaBytes,proto3,oneof" json:"quota_bytes,omitempty"`
+	QuotaBytes *int64 `protobuf:"varint,2,opt,name=quota_bytes,json=quotaBytes,proto3,oneof" json:"quota_bytes,omitempty"`
+	// How many replicas it should have: 1, 3, 5 or 7. They come and go one at a time. Unset: as
+	// many as before.
+	Replicas      *uint32 `protobuf:"varint,3,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -702,6 +775,13 @@ func (x *UpdateRequest) GetName() string {
 func (x *UpdateRequest) GetQuotaBytes() int64 {
 	if x != nil && x.QuotaBytes != nil {
 		return *x.QuotaBytes
+	}
+	return 0
+}
+
+func (x *UpdateRequest) GetReplicas() uint32 {
+	if x != nil && x.Replicas != nil {
+		return *x.Replicas
 	}
 	return 0
 }
@@ -954,11 +1034,18 @@ const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06engine\x18\x02 \x01(\tR\x06engine\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\x04R\x06leader\x12/\n" +
-	"\breplicas\x18\x04 \x03(\v2\x13.quorate.v1.ReplicaR\breplicas\"P\n" +
+	"\breplicas\x18\x04 \x03(\v2\x13.quorate.v1.ReplicaR\breplicas\"\xce\x01\n" +
 	"\aReplica\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12\x14\n" +
-	"\x05leads\x18\x03 \x01(\bR\x05leads\"x\n" +
+	"\x05leads\x18\x03 \x01(\bR\x05leads\x12,\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x18.quorate.v1.Replica.RoleR\x04role\"N\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05VOTER\x10\x01\x12\v\n" +
+	"\aJOINING\x10\x02\x12\v\n" +
+	"\aLEAVING\x10\x03\x12\v\n" +
+	"\aLEARNER\x10\x04\"x\n" +
 	"\rCreateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06engine\x18\x02 \x01(\tR\x06engine\x12\x1a\n" +
@@ -976,12 +1063,14 @@ const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\"\n" +
 	"\fserializable\x18\x02 \x01(\bR\fserializable\"D\n" +
 	"\x10DescribeResponse\x120\n" +
-	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"Y\n" +
+	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"\x87\x01\n" +
 	"\rUpdateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
 	"\vquota_bytes\x18\x02 \x01(\x03H\x00R\n" +
-	"quotaBytes\x88\x01\x01B\x0e\n" +
-	"\f_quota_bytes\"B\n" +
+	"quotaBytes\x88\x01\x01\x12\x1f\n" +
+	"\breplicas\x18\x03 \x01(\rH\x01R\breplicas\x88\x01\x01B\x0e\n" +
+	"\f_quota_bytesB\v\n" +
+	"\t_replicas\"B\n" +
 	"\x0eUpdateResponse\x120\n" +
 	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"#\n" +
 	"\rDeleteRequest\x12\x12\n" +
@@ -1012,53 +1101,55 @@ func file_quorate_v1_keyspaces_proto_rawDescGZIP() []byte {
 	return file_quorate_v1_keyspaces_proto_rawDescData
 }
 
-var file_quorate_v1_keyspaces_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_quorate_v1_keyspaces_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_quorate_v1_keyspaces_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_quorate_v1_keyspaces_proto_goTypes = []any{
 	(Keyspace_State)(0),      // 0: quorate.v1.Keyspace.State
-	(*Keyspace)(nil),         // 1: quorate.v1.Keyspace
-	(*Shard)(nil),            // 2: quorate.v1.Shard
-	(*Replica)(nil),          // 3: quorate.v1.Replica
-	(*CreateRequest)(nil),    // 4: quorate.v1.CreateRequest
-	(*CreateResponse)(nil),   // 5: quorate.v1.CreateResponse
-	(*ListRequest)(nil),      // 6: quorate.v1.ListRequest
-	(*ListResponse)(nil),     // 7: quorate.v1.ListResponse
-	(*DescribeRequest)(nil),  // 8: quorate.v1.DescribeRequest
-	(*DescribeResponse)(nil), // 9: quorate.v1.DescribeResponse
-	(*UpdateRequest)(nil),    // 10: quorate.v1.UpdateRequest
-	(*UpdateResponse)(nil),   // 11: quorate.v1.UpdateResponse
-	(*DeleteRequest)(nil),    // 12: quorate.v1.DeleteRequest
-	(*DeleteResponse)(nil),   // 13: quorate.v1.DeleteResponse
-	(*UndeleteRequest)(nil),  // 14: quorate.v1.UndeleteRequest
-	(*UndeleteResponse)(nil), // 15: quorate.v1.UndeleteResponse
+	(Replica_Role)(0),        // 1: quorate.v1.Replica.Role
+	(*Keyspace)(nil),         // 2: quorate.v1.Keyspace
+	(*Shard)(nil),            // 3: quorate.v1.Shard
+	(*Replica)(nil),          // 4: quorate.v1.Replica
+	(*CreateRequest)(nil),    // 5: quorate.v1.CreateRequest
+	(*CreateResponse)(nil),   // 6: quorate.v1.CreateResponse
+	(*ListRequest)(nil),      // 7: quorate.v1.ListRequest
+	(*ListResponse)(nil),     // 8: quorate.v1.ListResponse
+	(*DescribeRequest)(nil),  // 9: quorate.v1.DescribeRequest
+	(*DescribeResponse)(nil), // 10: quorate.v1.DescribeResponse
+	(*UpdateRequest)(nil),    // 11: quorate.v1.UpdateRequest
+	(*UpdateResponse)(nil),   // 12: quorate.v1.UpdateResponse
+	(*DeleteRequest)(nil),    // 13: quorate.v1.DeleteRequest
+	(*DeleteResponse)(nil),   // 14: quorate.v1.DeleteResponse
+	(*UndeleteRequest)(nil),  // 15: quorate.v1.UndeleteRequest
+	(*UndeleteResponse)(nil), // 16: quorate.v1.UndeleteResponse
 }
 var file_quorate_v1_keyspaces_proto_depIdxs = []int32{
 	0,  // 0: quorate.v1.Keyspace.state:type_name -> quorate.v1.Keyspace.State
-	2,  // 1: quorate.v1.Keyspace.shards:type_name -> quorate.v1.Shard
-	3,  // 2: quorate.v1.Shard.replicas:type_name -> quorate.v1.Replica
-	1,  // 3: quorate.v1.CreateResponse.keyspace:type_name -> quorate.v1.Keyspace
-	1,  // 4: quorate.v1.ListResponse.keyspaces:type_name -> quorate.v1.Keyspace
-	1,  // 5: quorate.v1.DescribeResponse.keyspace:type_name -> quorate.v1.Keyspace
-	1,  // 6: quorate.v1.UpdateResponse.keyspace:type_name -> quorate.v1.Keyspace
-	1,  // 7: quorate.v1.DeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
-	1,  // 8: quorate.v1.UndeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
-	4,  // 9: quorate.v1.Keyspaces.Create:input_type -> quorate.v1.CreateRequest
-	6,  // 10: quorate.v1.Keyspaces.List:input_type -> quorate.v1.ListRequest
-	8,  // 11: quorate.v1.Keyspaces.Describe:input_type -> quorate.v1.DescribeRequest
-	10, // 12: quorate.v1.Keyspaces.Update:input_type -> quorate.v1.UpdateRequest
-	12, // 13: quorate.v1.Keyspaces.Delete:input_type -> quorate.v1.DeleteRequest
-	14, // 14: quorate.v1.Keyspaces.Undelete:input_type -> quorate.v1.UndeleteRequest
-	5,  // 15: quorate.v1.Keyspaces.Create:output_type -> quorate.v1.CreateResponse
-	7,  // 16: quorate.v1.Keyspaces.List:output_type -> quorate.v1.ListResponse
-	9,  // 17: quorate.v1.Keyspaces.Describe:output_type -> quorate.v1.DescribeResponse
-	11, // 18: quorate.v1.Keyspaces.Update:output_type -> quorate.v1.UpdateResponse
-	13, // 19: quorate.v1.Keyspaces.Delete:output_type -> quorate.v1.DeleteResponse
-	15, // 20: quorate.v1.Keyspaces.Undelete:output_type -> quorate.v1.UndeleteResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	3,  // 1: quorate.v1.Keyspace.shards:type_name -> quorate.v1.Shard
+	4,  // 2: quorate.v1.Shard.replicas:type_name -> quorate.v1.Replica
+	1,  // 3: quorate.v1.Replica.role:type_name -> quorate.v1.Replica.Role
+	2,  // 4: quorate.v1.CreateResponse.keyspace:type_name -> quorate.v1.Keyspace
+	2,  // 5: quorate.v1.ListResponse.keyspaces:type_name -> quorate.v1.Keyspace
+	2,  // 6: quorate.v1.DescribeResponse.keyspace:type_name -> quorate.v1.Keyspace
+	2,  // 7: quorate.v1.UpdateResponse.keyspace:type_name -> quorate.v1.Keyspace
+	2,  // 8: quorate.v1.DeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
+	2,  // 9: quorate.v1.UndeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
+	5,  // 10: quorate.v1.Keyspaces.Create:input_type -> quorate.v1.CreateRequest
+	7,  // 11: quorate.v1.Keyspaces.List:input_type -> quorate.v1.ListRequest
+	9,  // 12: quorate.v1.Keyspaces.Describe:input_type -> quorate.v1.DescribeRequest
+	11, // 13: quorate.v1.Keyspaces.Update:input_type -> quorate.v1.UpdateRequest
+	13, // 14: quorate.v1.Keyspaces.Delete:input_type -> quorate.v1.DeleteRequest
+	15, // 15: quorate.v1.Keyspaces.Undelete:input_type -> quorate.v1.UndeleteRequest
+	6,  // 16: quorate.v1.Keyspaces.Create:output_type -> quorate.v1.CreateResponse
+	8,  // 17: quorate.v1.Keyspaces.List:output_type -> quorate.v1.ListResponse
+	10, // 18: quorate.v1.Keyspaces.Describe:output_type -> quorate.v1.DescribeResponse
+	12, // 19: quorate.v1.Keyspaces.Update:output_type -> quorate.v1.UpdateResponse
+	14, // 20: quorate.v1.Keyspaces.Delete:output_type -> quorate.v1.DeleteResponse
+	16, // 21: quorate.v1.Keyspaces.Undelete:output_type -> quorate.v1.UndeleteResponse
+	16, // [16:22] is the sub-list for method output_type
+	10, // [10:16] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_quorate_v1_keyspaces_proto_init() }
@@ -1072,7 +1163,7 @@ func file_quorate_v1_keyspaces_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorate_v1_keyspaces_proto_rawDesc), len(file_quorate_v1_keyspaces_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -63,6 +63,7 @@ type KeyspacesClient interface {
 	//
 	//	NOT_FOUND           there is none of that name
 	//	FAILED_PRECONDITION it is deleted
+	//	RESOURCE_EXHAUSTED  there are fewer nodes than replicas
 	//	ABORTED             something else was changed at the same time: try again
 	Update(ctx context.Context, in *UpdateRequest, opts ...grpc.CallOption) (*UpdateResponse, error)
 	// Delete ends the service of a keyspace. Its data stays until expires_unix_seconds of the
@@ -184,6 +185,7 @@ type KeyspacesServer interface {
 	//
 	//	NOT_FOUND           there is none of that name
 	//	FAILED_PRECONDITION it is deleted
+	//	RESOURCE_EXHAUSTED  there are fewer nodes than replicas
 	//	ABORTED             something else was changed at the same time: try again
 	Update(context.Context, *UpdateRequest) (*UpdateResponse, error)
 	// Delete ends the service of a keyspace. Its data stays until expires_unix_seconds of the
