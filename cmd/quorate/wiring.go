@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -71,7 +70,7 @@ func realNode() nodeDriver {
 // startNode starts a node and the server in front of it.
 func startNode(stop context.Context, c *Config, l *listeners, log *slog.Logger) (runningNode, error) {
 	clock := env.SystemClock()
-	n, err := node.Start(stop, nodeConfig(c, clock, log))
+	n, err := joinAndStart(stop, nodeConfig(c, clock, log), c)
 	if err != nil {
 		l.close()
 		return nil, err
@@ -104,6 +103,22 @@ func startNode(stop context.Context, c *Config, l *listeners, log *slog.Logger) 
 	return s, nil
 }
 
+// joinAndStart asks for a place in a running cluster first, if this machine has none yet and is to
+// have one. The cluster gets to know the disk by the random number that the start gives it: if the
+// start fails before that is on it, the next one is another disk to the cluster.
+func joinAndStart(stop context.Context, config node.Config, c *Config) (*node.Node, error) {
+	if len(c.Join) > 0 {
+		initialized, err := node.Initialized(config.FS, c.DataDir)
+		if err == nil && !initialized {
+			config.Ticket, err = joinCluster(stop, c, config.Seed, config.Logger)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return node.Start(stop, config)
+}
+
 func addresses(urls []string) []string {
 	list := make([]string, len(urls))
 	for i, u := range urls {
@@ -124,8 +139,8 @@ func nodeConfig(c *Config, clock env.Clock, log *slog.Logger) node.Config {
 	return node.Config{
 		Name: c.Name, DataDir: c.DataDir, WALDir: c.WALDir,
 		InitialCluster: cluster, Token: c.Bootstrap.Token, JoinExisting: c.Bootstrap.Existing,
-		ReplaceAfter: 5 * time.Minute,
-		ListenPeer:   addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs, AdvertiseKeyspaceURLs: c.advertiseKeyspaceURLs(),
+		Zone: c.Zone, Weight: c.Weight, ReplaceAfter: c.ReplaceAfter,
+		ListenPeer: addresses(c.ListenPeerURLs), AdvertiseClientURLs: c.AdvertiseClientURLs, AdvertiseKeyspaceURLs: c.advertiseKeyspaceURLs(),
 		Engine: c.Engine, Engines: engines(), WriteQuorum: c.WriteQuorum,
 		QuotaBytes: quota, Compaction: node.Compaction(c.Compaction),
 		Heartbeat: c.Heartbeat, Election: c.Election,

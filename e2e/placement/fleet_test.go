@@ -94,14 +94,17 @@ func (f *fleet) nodes() (list []node, err error) {
 
 // keyspace is what 'keyspace list' says of one.
 type keyspace struct {
-	Name     string    `json:"name"`
-	Replicas int       `json:"replicas"`
-	Nodes    []replica `json:"nodes"`
+	Name     string `json:"name"`
+	Replicas int    `json:"replicas"`
+	Shards   []struct {
+		Replicas []replica `json:"replicas"`
+	} `json:"shards"`
 }
 
+func (k *keyspace) nodes() []replica { return k.Shards[0].Replicas }
+
 type replica struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	Name string `json:"node_name"`
 	Role string `json:"role"`
 }
 
@@ -144,14 +147,14 @@ func (f *fleet) unsettled(also func([]node, []keyspace) error) error {
 		return err
 	}
 	for _, k := range keyspaces {
-		for _, r := range k.Nodes {
+		for _, r := range k.nodes() {
 			at := slices.IndexFunc(f.Members, func(m *cluster.Member) bool { return m.Name == r.Name })
 			if at < 0 || f.Members[at].Exited() || r.Role != "voter" {
-				return fmt.Errorf("keyspace %s: %+v", k.Name, k.Nodes)
+				return fmt.Errorf("keyspace %s: %+v", k.Name, k.nodes())
 			}
 		}
-		if len(k.Nodes) != k.Replicas {
-			return fmt.Errorf("keyspace %s: %+v, wants %d", k.Name, k.Nodes, k.Replicas)
+		if len(k.nodes()) != k.Replicas {
+			return fmt.Errorf("keyspace %s: %+v, wants %d", k.Name, k.nodes(), k.Replicas)
 		}
 	}
 	if also != nil {
@@ -168,9 +171,9 @@ func spread(nodes []node, keyspaces []keyspace) error {
 	}
 	for _, k := range keyspaces {
 		seen := make(map[string]bool)
-		for _, r := range k.Nodes {
+		for _, r := range k.nodes() {
 			if z := zone[r.Name]; seen[z] {
-				return fmt.Errorf("keyspace %s has two replicas in zone %s: %+v", k.Name, z, k.Nodes)
+				return fmt.Errorf("keyspace %s has two replicas in zone %s: %+v", k.Name, z, k.nodes())
 			} else {
 				seen[z] = true
 			}

@@ -108,7 +108,7 @@ func (n *Node) ticketFor(hello *transport.Hello) []byte {
 	defer n.catalog.mu.Unlock()
 	c := n.catalog.mu.catalog
 	for _, m := range c.Members() {
-		if m.Started() || !slices.Equal(m.PeerURLs, r.PeerURLs) {
+		if m.Started() || !slices.Equal(slices.Sorted(slices.Values(m.PeerURLs)), slices.Sorted(slices.Values(r.PeerURLs))) {
 			continue
 		}
 		system, _ := c.Keyspace(SystemKeyspace)
@@ -146,7 +146,7 @@ func (n *Node) ticket(c *placement.Catalog, m *placement.Member, system uint16) 
 // Join makes a machine a node of the cluster, or gives it the place of one that has lost its
 // disk. Errors are placement's, package router's, or ctx's.
 func (n *Node) Join(ctx context.Context, r placement.JoinRequest) (placement.Ticket, error) {
-	if r.ClusterToken != n.identity.Token {
+	if r.Disk != 0 && r.ClusterToken != n.identity.Token { // who adds a member says no token
 		return placement.Ticket{}, fmt.Errorf("join: %w: the token of this cluster is not %q: correct --initial-cluster-token, or ask another cluster", placement.ErrForeignCluster, r.ClusterToken)
 	}
 	id := func(count uint64) uint64 {

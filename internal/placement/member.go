@@ -34,7 +34,7 @@ const (
 	// by a byte.
 	MembersMax = 200
 	// MemberNameBytesMax bounds a node's name.
-	MemberNameBytesMax = 255
+	MemberNameBytesMax = 256
 )
 
 // MemberState is what is to become of a node. The empty one carries its share.

@@ -31,7 +31,7 @@ func (c *Catalog) Join(r JoinRequest, id func(count uint64) uint64, running func
 			continue
 		}
 		switch {
-		case r.Disk == 0 || !slices.Equal(old.PeerURLs, r.PeerURLs):
+		case r.Disk == 0 || !sameURLs(old.PeerURLs, r.PeerURLs):
 			return change, fmt.Errorf("%w: node %x (%s) has the peer URL %s: give each node its own", ErrMemberExists, old.ID, old.Name, strings.Join(old.PeerURLs, ", "))
 		case old.State == Removing:
 			return change, fmt.Errorf("%w: node %x (%s) with the peer URL %s is being removed: wait until it is gone", ErrMemberExists, old.ID, old.Name, strings.Join(old.PeerURLs, ", "))
@@ -53,6 +53,11 @@ func (c *Catalog) Join(r JoinRequest, id func(count uint64) uint64, running func
 		return change, fmt.Errorf("%w: node %x: try again", ErrConflict, m.ID)
 	}
 	return change, change.addSystem(c)
+}
+
+// sameURLs compares lists whose order does not matter.
+func sameURLs(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // rejoin gives a machine the place of a node: on its first start, on a new disk, or when it asks
@@ -139,7 +144,7 @@ func (c *Catalog) Announce(self Member) (change MemberChange, news bool) {
 	old, ok := c.members[self.ID]
 	self.Revision = old.Revision
 	if ok {
-		self.State, self.Learner = old.State, false
+		self.State, self.Learner = old.State, old.Learner
 		if old.Zone != "" {
 			self.Zone = old.Zone
 		}
