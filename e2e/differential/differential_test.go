@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 var (
 	requestsFlag = cluster.IntFlag("requests", "E2E_REQUESTS", 5000, "length of the differential run; 50000 is the full one")
 	membersFlag  = cluster.IntFlag("members", "E2E_MEMBERS", 1, "members of each cluster; requests go to one of them, drawn from the seed")
+	movesFlag    = flag.Bool("moves", os.Getenv("E2E_MOVES") != "", "move the replicas of the keyspace about meanwhile; with -keyspace and 5 members (environment: E2E_MOVES)")
 	shrinkFlag   = flag.Duration("shrink", 0, "how long to look for a shorter failing run")
 )
 
@@ -63,6 +65,21 @@ func differ(t *testing.T, seed uint64, requests int) (crashed bool) {
 	defer cancel()
 	p := startPair(t, *membersFlag)
 	p.member = int(seed) % *membersFlag
+	if *movesFlag {
+		moving, stop := context.WithCancel(ctx)
+		m, err := startMover(moving, t, p.tested, p.member)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			stop()
+			<-m.ended
+			t.Logf("%d replicas were moved meanwhile", m.moves)
+			if m.err != nil || m.moves == 0 {
+				t.Errorf("the replicas do not move: %v", m.err)
+			}
+		}()
+	}
 	s, err := newSession(ctx, p, seed)
 	if err != nil {
 		t.Fatal(err)
@@ -106,6 +123,9 @@ func exits(m *cluster.Member) bool {
 // command is what a person types to see the same run again.
 func command(seed uint64, requests int) string {
 	c := fmt.Sprintf("go test ./differential -count=1 -v -run '^TestDifferential$' %s -seed %d -requests %d", cluster.Again(), seed, requests)
+	if *movesFlag {
+		c += " -moves"
+	}
 	if *membersFlag != 1 {
 		c += fmt.Sprintf(" -members %d", *membersFlag)
 	}

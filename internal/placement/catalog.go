@@ -425,12 +425,7 @@ func (c *Catalog) Update(name string, change Change) (Keyspace, error) {
 		k.QuotaBytes = *change.QuotaBytes
 	}
 	if change.Replicas != nil {
-		want, carriers := *change.Replicas, 0
-		for _, m := range c.members {
-			if m.weight() > 0 {
-				carriers++
-			}
-		}
+		want, carriers := *change.Replicas, c.carriers()
 		switch {
 		case !slices.Contains(replicas, want):
 			return k, fmt.Errorf("%w: %d replicas: use 1, 3, 5 or 7", ErrInvalid, want)

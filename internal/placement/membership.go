@@ -254,12 +254,7 @@ func (c *Catalog) Emptied() []MemberChange {
 // carries reports whether a node has a replica, but for one of the system keyspace that never
 // votes.
 func (c *Catalog) carries(id uint64) bool {
-	carriers := 0
-	for _, m := range c.members {
-		if m.weight() > 0 {
-			carriers++
-		}
-	}
+	carriers := c.carriers()
 	for _, k := range c.keyspaces {
 		s := &k.Shards[0]
 		if k.State == Deleted && k.Replicas > carriers {
@@ -272,6 +267,16 @@ func (c *Catalog) carries(id uint64) bool {
 		}
 	}
 	return false
+}
+
+// carriers is how many nodes may carry replicas.
+func (c *Catalog) carriers() (n int) {
+	for _, m := range c.members {
+		if m.weight() > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // staying is a node that is not being removed.

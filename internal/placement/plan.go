@@ -33,7 +33,7 @@ type Proposal struct {
 }
 
 // OwnReplicas is how many replicas vote in the cluster's own keyspaces: the largest odd number
-// of at most five and the nodes. Two nodes both vote: a copy that does not would cost as much.
+// of at most five and the nodes that may carry replicas. Two nodes both vote: a copy that does not would cost as much.
 func OwnReplicas(nodes int) int {
 	if nodes <= 2 {
 		return max(1, nodes)
@@ -129,17 +129,12 @@ func (b *planning) tidy() {
 
 // placement is where the shards are to be that a plan may be about.
 func (b *planning) placement() *ring.Placement {
-	members := 0
-	for _, m := range b.c.members {
-		if m.State != Removing {
-			members++
-		}
-	}
+	carriers := b.c.carriers()
 	p := &ring.Placement{Shards: make([]ring.Shard, 0, len(b.c.placed))}
 	for _, s := range b.c.placed {
 		k := b.c.keyspaces[b.c.shards[uint64(s.ID)]]
 		if k.Replicas == 0 {
-			s.Want = OwnReplicas(members)
+			s.Want = OwnReplicas(carriers)
 		}
 		if !b.lost(&k.Shards[0]) {
 			p.Shards = append(p.Shards, s)
