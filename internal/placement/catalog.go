@@ -266,11 +266,11 @@ func (c *Catalog) Len() int { return len(c.keyspaces) - len(c.founding) }
 
 // Cluster is what a new keyspace is placed on.
 type Cluster struct {
-	Nodes []ring.Node // all that may carry replicas
-	Engines     []string // that all nodes have; the first is the default
-	KeyspaceMax int      // how many keyspaces there may be
-	Seed        uint64   // of the ring; the same for as long as the cluster lives
-	Now         int64    // seconds since 1970
+	Nodes       []ring.Node // all that may carry replicas
+	Engines     []string    // that all nodes have; the first is the default
+	KeyspaceMax int         // how many keyspaces there may be
+	Seed        uint64      // of the ring; the same for as long as the cluster lives
+	Now         int64       // seconds since 1970
 }
 
 // Create makes the record of a new keyspace with one shard, and says where it goes. Of the

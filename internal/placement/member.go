@@ -74,8 +74,9 @@ type Member struct {
 	Revision int64 `json:"-"`
 }
 
-// Started reports whether the node has ever run.
-func (m *Member) Started() bool { return m.Disk != 0 }
+// Started reports whether the node has ever run. A founder has, also if it has not written its
+// record yet: whoever comes to its address with another disk is not the same.
+func (m *Member) Started() bool { return m.Disk != 0 || m.Revision == 0 }
 
 // Encode is the record's value.
 func (m *Member) Encode() []byte {
@@ -105,10 +106,10 @@ type Removed struct {
 	At   int64  `json:"at"` // seconds since 1970
 }
 
-// weight is what the ring gets: nothing for a node that is to be emptied.
+// weight is what the ring gets: nothing for a node that is to be emptied, or has yet to come.
 func (m *Member) weight() int {
 	switch {
-	case m.State != "":
+	case m.State != "" || !m.Started():
 		return 0
 	case m.Weight == 0:
 		return WeightDefault
@@ -141,7 +142,9 @@ func (n Node) place() ring.NodeID { return ringID(n.ID, n.Life) }
 func (n Node) Same(o Node) bool { return n.ID == o.ID && n.Incarnation == o.Incarnation }
 
 // On reports whether a replica is on a node during a life of its disk.
-func (n Node) On(node uint64, life uint16) bool { return n.ID == node && max(1, n.Life) == max(1, life) }
+func (n Node) On(node uint64, life uint16) bool {
+	return n.ID == node && max(1, n.Life) == max(1, life)
+}
 
 // CheckWeight refuses what is no weight.
 func CheckWeight(weight int) error {

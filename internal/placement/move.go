@@ -72,13 +72,23 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 		return Step{Kind: Configure, Voters: voters, Learners: slices.Concat(learners, missing)}
 	}
 	if !sameSet(voters, s.Nodes) {
-		return s.exchange(x, want)
+		step := s.exchange(x, want)
+		if step.Kind == Wait { // perhaps for one that never comes, and that another one replaces
+			return s.promote(x)
+		}
+		return step
 	}
 	if !sameSet(learners, want) {
 		return Step{Kind: Configure, Voters: voters, Learners: want}
 	}
+	if step := s.promote(x); step.Kind != Wait {
+		return step
+	}
+	if step := s.abandon(x); step.Kind != Wait {
+		return step
+	}
 	if len(s.Joining) > 0 {
-		return s.promote(x)
+		return Step{Kind: Wait}
 	}
 	if first := s.Nodes[0]; prefer && !first.Same(x.Self) {
 		if p := x.find(first); p.Active && p.CaughtUp {
@@ -112,7 +122,7 @@ func (s *Shard) exchange(x *Situation, learners []Node) Step {
 		if !p.Votes && !(p.Active && p.CaughtUp) {
 			return Step{Kind: Wait}
 		}
-		if p.Active {
+		if p.Active && p.CaughtUp {
 			alive++
 		}
 		if p.Votes && p.Active && p.CaughtUp && heir.ID == 0 {
@@ -149,6 +159,21 @@ func (s *Shard) promote(x *Situation) Step {
 		next.leave(a.For)
 	}
 	if len(next.Joining) == len(s.Joining) {
+		return Step{Kind: Wait}
+	}
+	return Step{Kind: Write, Shard: next}
+}
+
+// abandon records that replicas have left which vote no more and do not answer: nobody waits for
+// them, and they cannot say so. Nobody but the leader knows that they vote no more. A replica that
+// no record names erases itself, and it may be one that is believed to be dead and is not.
+func (s *Shard) abandon(x *Situation) Step {
+	next := s.clone()
+	next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool {
+		p := x.find(n)
+		return p == nil || !p.Active
+	})
+	if len(next.Leaving) == len(s.Leaving) {
 		return Step{Kind: Wait}
 	}
 	return Step{Kind: Write, Shard: next}

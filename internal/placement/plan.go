@@ -59,10 +59,16 @@ func (c *Catalog) Ring(dead map[uint64]bool) []ring.Node {
 // Nothing is proposed if everybody is where he should be (L5, L8).
 func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 	p.Moves = cmp.Or(p.Moves, MovesDefault)
-	b := planning{Planning: p, c: c, taken: make(map[string]bool), alive: make(map[ring.NodeID]bool)}
+	b := planning{Planning: p, c: c, taken: make(map[string]bool), there: make(map[ring.NodeID]bool), alive: make(map[ring.NodeID]bool)}
 	for id, m := range c.members {
+		b.there[m.place()] = true
 		if !p.Dead[id] {
 			b.alive[m.place()] = true
+		}
+	}
+	for _, k := range c.keyspaces {
+		if s := &k.Shards[0]; s.moving() && b.lost(s) {
+			b.ended++
 		}
 	}
 	b.tidy()
@@ -74,7 +80,8 @@ func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 		return b.proposals, nil
 	}
 	placement := b.placement()
-	moves, err := r.Plan(placement, ring.Policy{ReplicaLoad: p.LoadPercent, Copies: b.room(), Leads: b.room()})
+	// Of shards that move already the ring may want something, too, and they have to wait.
+	moves, err := r.Plan(placement, ring.Policy{ReplicaLoad: p.LoadPercent, Copies: b.room() + b.waiting(), Leads: b.room()})
 	if err != nil {
 		return nil, err
 	}
@@ -85,10 +92,11 @@ func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 type planning struct {
 	Planning
 	c         *Catalog
-	alive     map[ring.NodeID]bool // places that are there, and not dead
+	there     map[ring.NodeID]bool // places of nodes in this life of their disk
+	alive     map[ring.NodeID]bool // those that are not dead
 	taken     map[string]bool      // keyspaces that a proposal is about
 	begun     int                  // moves that this plan begins
-	ended     int                  // moves that it ends
+	ended     int                  // moves that it ends, and those that can only end if nodes come back
 	proposals []Proposal
 }
 
@@ -100,8 +108,19 @@ func (b *planning) propose(p Proposal) {
 	b.proposals = append(b.proposals, p)
 }
 
-// tidy gives up what cannot come to an end: arrivals on dead nodes, and those that leave and
-// cannot say so. Learners of the system keyspace follow the nodes.
+// waiting bounds what the ring may want of shards that cannot begin to move.
+func (b *planning) waiting() (copies int) {
+	for _, k := range b.c.keyspaces {
+		if s := &k.Shards[0]; s.moving() || s.last() == IncarnationMax {
+			copies += max(k.Replicas, ownReplicasMax)
+		}
+	}
+	return copies
+}
+
+// tidy gives up what cannot come to an end: arrivals on dead nodes, and whatever was on a disk that
+// is lost. Who leaves and only seems to be dead may still vote, and is left to the shard's leader.
+// Learners of the system keyspace follow the nodes.
 func (b *planning) tidy() {
 	for _, k := range b.c.All() {
 		s := &k.Shards[0]
@@ -110,17 +129,19 @@ func (b *planning) tidy() {
 		}
 		next := s.clone()
 		next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return !b.alive[a.place()] })
-		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.alive[n.place()] })
+		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.there[n.place()] })
 		if s.ID == systemShard {
-			next.Learners = slices.DeleteFunc(next.Learners, func(n Node) bool {
-				m, ok := b.c.members[n.ID]
-				return !ok || !n.On(m.ID, m.Incarnation)
-			})
+			for _, a := range s.Joining { // who is dead may come back, and then needs to know what there is
+				if !b.alive[a.place()] {
+					next.Learners = append(next.Learners, a.Node)
+				}
+			}
+			next.Learners = slices.DeleteFunc(next.Learners, func(n Node) bool { return !b.there[n.place()] })
 		}
 		if len(next.Joining) == len(s.Joining) && len(next.Leaving) == len(s.Leaving) && len(next.Learners) == len(s.Learners) {
 			continue
 		}
-		if s.moving() && !next.moving() {
+		if s.moving() && !next.moving() && !b.lost(s) {
 			b.ended++
 		}
 		b.propose(Proposal{Keyspace: k.Name, Note: "gives up on replicas whose nodes are gone", Next: k.with(next)})
@@ -148,16 +169,35 @@ func (b *planning) placement() *ring.Placement {
 	return p
 }
 
-// lost reports whether a shard has no quorum that answers.
+// lost reports whether a shard has no quorum that answers. While replicas leave they may still be
+// the ones that vote.
 func (b *planning) lost(s *Shard) bool {
+	return !b.answer(s.Nodes) && (len(s.Leaving) == 0 || !b.answer(slices.Concat(s.Nodes, s.Leaving)))
+}
+
+// answer reports whether most of some replicas do.
+func (b *planning) answer(nodes []Node) bool {
 	silent := 0
-	for _, n := range s.Nodes {
+	for _, n := range nodes {
 		m, ok := b.c.members[n.ID]
 		if !ok || !n.On(m.ID, m.Incarnation) || b.Silent[n.ID] || b.Dead[n.ID] {
 			silent++
 		}
 	}
-	return 2*(len(s.Nodes)-silent) <= len(s.Nodes)
+	return 2*(len(nodes)-silent) > len(nodes)
+}
+
+// urgent leaves those of the ring's moves that a shard cannot wait for which moves already: a
+// replica that is to vote and whose node has died may be what it waits for.
+func (b *planning) urgent(s *Shard, moves []ring.Move) []ring.Move {
+	if !s.moving() {
+		return moves
+	}
+	return slices.DeleteFunc(slices.Clone(moves), func(m ring.Move) bool {
+		at := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.place() == m.Other && !b.alive[n.place()] })
+		leaves := slices.ContainsFunc(s.Leaving, func(n Node) bool { return n.place() == m.Node })
+		return m.Kind != ring.Add || at < 0 || leaves
+	})
 }
 
 // take makes records of the ring's moves. Of a shard's several arrivals the first begins; the
@@ -174,20 +214,21 @@ func (b *planning) take(moves []ring.Move) error {
 	}
 	for _, name := range order {
 		k := b.c.keyspaces[name]
-		if b.taken[name] || k.Shards[0].moving() {
+		s := &k.Shards[0]
+		if b.taken[name] {
 			continue
 		}
-		next, did, err := begin(&k.Shards[0], of[name])
+		next, did, err := begin(s, b.urgent(s, of[name]))
 		if errors.Is(err, ErrNoRoom) {
 			continue // it stays where it is
 		}
 		if err != nil {
 			return err
 		}
-		if len(did) == 0 {
+		if len(did) == 0 || b.lost(&next) {
 			continue
 		}
-		if next.moving() {
+		if next.moving() && !s.moving() {
 			if b.room() <= 0 {
 				continue
 			}
