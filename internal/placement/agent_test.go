@@ -272,7 +272,7 @@ func (w *world) ask(asked, m *machine) {
 		}
 	case 5:
 		if o, ok := c.Member(m.id); ok && m.joined {
-			o.Disk, o.ClientURLs = m.disk, []string{fmt.Sprint("http://c", m.id)}
+			o.Disk, o.Zone, o.ClientURLs = m.disk, m.zone, []string{fmt.Sprint("http://c", m.id)}
 			if change, news := c.Announce(o); news {
 				w.member(change)
 			}
@@ -346,7 +346,7 @@ func (w *world) restless() string {
 	}
 	for _, m := range w.machines {
 		if m.joined && !m.gone && m.at < len(w.log) {
-			return fmt.Sprintf("%x is behind", m.id)
+			return fmt.Sprintf("%d is behind: %+v %+v", m.id, w.head.members[m.id], w.head.keyspaces[System])
 		}
 	}
 	for _, m := range w.head.Members() {
@@ -410,7 +410,7 @@ func (w *world) wrong(k *Keyspace, g *group) string {
 				good++
 			}
 			m, _ := w.head.Member(n.ID)
-			zones[m.Zone]++
+			zones[zoneOf(m)]++
 		}
 	}
 	switch {
@@ -431,12 +431,20 @@ func (w *world) wrong(k *Keyspace, g *group) string {
 	return ""
 }
 
+// zoneOf is what a node fails with: itself if it has no zone.
+func zoneOf(m Member) string {
+	if m.Zone == "" {
+		return fmt.Sprint("of ", m.ID)
+	}
+	return m.Zone
+}
+
 // most is how many replicas a zone must take.
 func (w *world) most(want int, carriers []*machine) int {
 	size := map[string]int{}
 	for _, m := range carriers {
 		r, _ := w.head.Member(m.id)
-		size[r.Zone]++
+		size[zoneOf(r)]++
 	}
 	for most := 1; ; most++ {
 		room := 0

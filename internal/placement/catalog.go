@@ -87,6 +87,10 @@ func NewCatalog(founding ...Keyspace) *Catalog {
 // same.
 func (c *Catalog) Found(members ...Member) {
 	for _, m := range members {
+		if _, gone := c.removed[m.ID]; gone {
+			continue
+		}
+		m.Disk = cmp.Or(m.Disk, diskUnknown)
 		c.members[m.ID] = m
 	}
 }

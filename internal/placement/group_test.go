@@ -284,11 +284,15 @@ func (g *group) situation(r *replica) Situation {
 
 // check: most voters have everything that was acknowledged, but for disks that the nemesis took.
 func (g *group) check() {
-	c, _ := g.config(g.committed)
-	if !c.most(func(n Node) bool {
-		r := g.replicas[key(n)]
-		return r == nil && len(g.committed) == 0 || r != nil && !r.closed && match(r.log, g.committed) == len(g.committed)
-	}) {
+	c, at := g.config(g.committed)
+	has := func(length int) func(Node) bool {
+		return func(n Node) bool {
+			r := g.replicas[key(n)]
+			return r == nil && len(g.committed) == 0 || r != nil && !r.closed && match(r.log, g.committed) >= length
+		}
+	}
+	// What came after both agreed may be with the new ones alone.
+	if !majority(c.voters, has(len(g.committed))) || c.old != nil && !majority(c.old, has(at)) {
 		g.w.fail("%s: what was acknowledged is at too few of %s", g.name, g.describe(c))
 	}
 }
@@ -296,8 +300,11 @@ func (g *group) check() {
 // broken reports whether the nemesis has taken a quorum for good.
 func (g *group) broken() bool {
 	there := func(n Node) bool {
-		r := g.replicas[key(n)]
-		return r == nil || !r.lost && !r.closed && !r.machine.gone
+		if r := g.replicas[key(n)]; r != nil {
+			return !r.lost && !r.closed && !r.machine.gone
+		}
+		m := g.w.byID(n.ID) // it has never been opened
+		return m != nil && !m.gone && n.On(m.id, m.life)
 	}
 	c, _ := g.config(g.committed)
 	if !c.most(there) {

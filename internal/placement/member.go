@@ -74,9 +74,12 @@ type Member struct {
 	Revision int64 `json:"-"`
 }
 
-// Started reports whether the node has ever run. A founder has, also if it has not written its
-// record yet: whoever comes to its address with another disk is not the same.
-func (m *Member) Started() bool { return m.Disk != 0 || m.Revision == 0 }
+// diskUnknown is that of a founder which has not said anything of itself yet. It has run all the
+// same: whoever comes to its address with another disk is not the same.
+const diskUnknown = 1<<64 - 1
+
+// Started reports whether the node has ever run.
+func (m *Member) Started() bool { return m.Disk != 0 }
 
 // Encode is the record's value.
 func (m *Member) Encode() []byte {

@@ -72,11 +72,7 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 		return Step{Kind: Configure, Voters: voters, Learners: slices.Concat(learners, missing)}
 	}
 	if !sameSet(voters, s.Nodes) {
-		step := s.exchange(x, want)
-		if step.Kind == Wait { // perhaps for one that never comes, and that another one replaces
-			return s.promote(x)
-		}
-		return step
+		return s.exchange(x, voters, want)
 	}
 	if !sameSet(learners, want) {
 		return Step{Kind: Configure, Voters: voters, Learners: want}
@@ -114,12 +110,15 @@ func (s *Shard) learners(x *Situation) []Node {
 
 // exchange lets those vote who should. All of them have caught up, and most of them answer: the
 // shard never depends on a replica that has nothing (L7).
-func (s *Shard) exchange(x *Situation, learners []Node) Step {
+func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 	alive := 0
 	var heir Node
 	for _, n := range s.Nodes {
 		p := x.find(n)
-		if !p.Votes && !(p.Active && p.CaughtUp) {
+		if !p.Votes && !p.Active {
+			return s.revert(voters)
+		}
+		if !p.Votes && !p.CaughtUp {
 			return Step{Kind: Wait}
 		}
 		if p.Active && p.CaughtUp {
@@ -131,13 +130,38 @@ func (s *Shard) exchange(x *Situation, learners []Node) Step {
 	}
 	switch {
 	case alive <= len(s.Nodes)/2:
-		return Step{Kind: Wait}
+		return s.revert(voters)
 	case contains(s.Nodes, x.Self):
 		return Step{Kind: Configure, Voters: s.Nodes, Learners: learners}
 	case heir.ID == 0: // whom it could hand over to does not vote yet: let both vote for a while
 		return Step{Kind: Configure, Voters: append(slices.Clone(s.Nodes), x.Self), Learners: remove(learners, x.Self)}
 	}
 	return Step{Kind: HandOver, To: heir}
+}
+
+// revert makes those the record's voters that are, if those that it names cannot vote: some of them
+// may never come back, and the plan has to see who there is. Who was to vote is an arrival again.
+func (s *Shard) revert(voters []Node) Step {
+	next := s.clone()
+	next.Nodes = nil
+	back := slices.DeleteFunc(slices.Clone(voters), func(n Node) bool { return contains(s.Nodes, n) })
+	for _, n := range s.Nodes {
+		if contains(voters, n) {
+			next.Nodes = append(next.Nodes, n)
+			continue
+		}
+		a := Arrival{Node: n}
+		if len(back) > 0 {
+			a.For, back = back[0], back[1:]
+			next.Nodes = append(next.Nodes, a.For)
+		}
+		next.Joining = append(next.Joining, a)
+	}
+	next.Nodes = append(next.Nodes, back...)
+	votes := func(n Node) bool { return contains(next.Nodes, n) }
+	next.Leaving = slices.DeleteFunc(next.Leaving, votes)
+	next.Learners = slices.DeleteFunc(next.Learners, votes)
+	return Step{Kind: Write, Shard: next}
 }
 
 // promote records that arrivals which have caught up are to vote, in the places of those that

@@ -67,8 +67,8 @@ func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 		}
 	}
 	for _, k := range c.keyspaces {
-		if s := &k.Shards[0]; s.moving() && b.lost(s) {
-			b.ended++
+		if s := &k.Shards[0]; s.moving() && b.forsaken(s) {
+			b.stuck++
 		}
 	}
 	b.tidy()
@@ -96,12 +96,12 @@ type planning struct {
 	alive     map[ring.NodeID]bool // those that are not dead
 	taken     map[string]bool      // keyspaces that a proposal is about
 	begun     int                  // moves that this plan begins
-	ended     int                  // moves that it ends, and those that can only end if nodes come back
+	stuck     int                  // moves that do not count, as they may never end
 	proposals []Proposal
 }
 
 // room is how many further shards may begin to move.
-func (b *planning) room() int { return b.Moves - b.c.moves + b.ended - b.begun }
+func (b *planning) room() int { return b.Moves - b.c.moves + b.stuck - b.begun }
 
 func (b *planning) propose(p Proposal) {
 	b.taken[p.Keyspace] = true
@@ -141,9 +141,6 @@ func (b *planning) tidy() {
 		if len(next.Joining) == len(s.Joining) && len(next.Leaving) == len(s.Leaving) && len(next.Learners) == len(s.Learners) {
 			continue
 		}
-		if s.moving() && !next.moving() && !b.lost(s) {
-			b.ended++
-		}
 		b.propose(Proposal{Keyspace: k.Name, Note: "gives up on replicas whose nodes are gone", Next: k.with(next)})
 	}
 }
@@ -169,10 +166,19 @@ func (b *planning) placement() *ring.Placement {
 	return p
 }
 
-// lost reports whether a shard has no quorum that answers. While replicas leave they may still be
-// the ones that vote.
-func (b *planning) lost(s *Shard) bool {
-	return !b.answer(s.Nodes) && (len(s.Leaving) == 0 || !b.answer(slices.Concat(s.Nodes, s.Leaving)))
+// lost reports whether a shard has no quorum that answers.
+func (b *planning) lost(s *Shard) bool { return !b.answer(s.Nodes) }
+
+// forsaken reports whether a shard's quorum is dead. What it has begun does not keep others from
+// moving: it may never end.
+func (b *planning) forsaken(s *Shard) bool {
+	dead := 0
+	for _, n := range s.Nodes {
+		if !b.alive[n.place()] {
+			dead++
+		}
+	}
+	return 2*dead >= len(s.Nodes)
 }
 
 // answer reports whether most of some replicas do.
@@ -185,19 +191,6 @@ func (b *planning) answer(nodes []Node) bool {
 		}
 	}
 	return 2*(len(nodes)-silent) > len(nodes)
-}
-
-// urgent leaves those of the ring's moves that a shard cannot wait for which moves already: a
-// replica that is to vote and whose node has died may be what it waits for.
-func (b *planning) urgent(s *Shard, moves []ring.Move) []ring.Move {
-	if !s.moving() {
-		return moves
-	}
-	return slices.DeleteFunc(slices.Clone(moves), func(m ring.Move) bool {
-		at := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.place() == m.Other && !b.alive[n.place()] })
-		leaves := slices.ContainsFunc(s.Leaving, func(n Node) bool { return n.place() == m.Node })
-		return m.Kind != ring.Add || at < 0 || leaves
-	})
 }
 
 // take makes records of the ring's moves. Of a shard's several arrivals the first begins; the
@@ -215,20 +208,20 @@ func (b *planning) take(moves []ring.Move) error {
 	for _, name := range order {
 		k := b.c.keyspaces[name]
 		s := &k.Shards[0]
-		if b.taken[name] {
+		if b.taken[name] || s.moving() {
 			continue
 		}
-		next, did, err := begin(s, b.urgent(s, of[name]))
+		next, did, err := begin(s, of[name])
 		if errors.Is(err, ErrNoRoom) {
 			continue // it stays where it is
 		}
 		if err != nil {
 			return err
 		}
-		if len(did) == 0 || b.lost(&next) {
+		if len(did) == 0 || len(next.Nodes) < len(s.Nodes) && !b.answer(next.Nodes) {
 			continue
 		}
-		if next.moving() && !s.moving() {
+		if next.moving() {
 			if b.room() <= 0 {
 				continue
 			}

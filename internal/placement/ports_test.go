@@ -149,6 +149,14 @@ func (w *world) serve() {
 	}
 }
 
+// forsaken reports whether most of a shard's nodes may be believed to be dead.
+func (w *world) forsaken(s *Shard) bool {
+	return !majority(s.Nodes, func(n Node) bool {
+		m := w.byID(n.ID)
+		return m != nil && n.On(m.id, m.life) && w.step-m.silentSince <= replaceAfter
+	})
+}
+
 // budget checks how many shards move.
 func (w *world) budget() {
 	var moving []string
@@ -156,6 +164,8 @@ func (w *world) budget() {
 		switch {
 		case !k.Shards[0].moving():
 			delete(w.foreign, name)
+		case w.forsaken(&k.Shards[0]):
+			w.foreign[name] = true // others may begin, and it may come back
 		case !w.foreign[name] && !w.groups[k.Shards[0].ID].broken():
 			moving = append(moving, name)
 		}

@@ -249,13 +249,15 @@ func (m *machine) close(shard uint64, r *replica) {
 
 // turn is one step of a machine.
 func (m *machine) turn() {
+	w := m.w
 	if !m.runs() {
 		return
 	}
-	m.seen = m.w.step
+	m.seen = w.step
 	m.follow()
 	m.carry()
-	if _, removed := m.catalog.Removed(m.id); removed {
+	_, removed := m.catalog.Removed(m.id)
+	if _, told := w.head.Removed(m.id); removed || told && w.chance(20) {
 		m.crash()
 		m.gone = true
 		return
@@ -266,7 +268,7 @@ func (m *machine) turn() {
 			m.agent.Look(shard)
 		}
 	}
-	if m.w.chance(2) {
+	if w.chance(2) {
 		m.agent.Tick()
 	}
 }
