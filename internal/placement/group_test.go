@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -119,7 +120,7 @@ func (g *group) sorted() []*replica {
 		list = append(list, r)
 	}
 	slices.SortFunc(list, func(a, b *replica) int {
-		return int(a.node.Incarnation) - int(b.node.Incarnation)
+		return cmp.Or(cmp.Compare(a.node.Incarnation, b.node.Incarnation), cmp.Compare(a.node.ID, b.node.ID))
 	})
 	return list
 }
@@ -171,29 +172,27 @@ func (g *group) step() {
 		if r.leads == 0 || g.alive(r.node) == nil {
 			continue
 		}
-		if r.promised > r.leads || g.outvoted(r) && g.w.chance(6) {
-			r.leads = 0 // it hears of another one
-			continue
-		}
 		if g.w.chance(8) {
 			r.log = append(r.log, entry{term: r.leads})
 		}
-		g.replicate(r)
-		g.decide(r)
+		if g.replicate(r); r.leads != 0 {
+			g.decide(r)
+		}
 	}
-}
-
-// outvoted reports whether somebody leads in a later epoch.
-func (g *group) outvoted(r *replica) bool {
-	l := g.leader()
-	return l != nil && l.leads > r.leads
 }
 
 func (g *group) replicate(r *replica) {
 	c, _ := g.config(r.log)
 	for _, n := range slices.Concat(c.voters, c.old, c.learners) {
 		f := g.alive(n)
-		if f == nil || f == r || f.promised > r.leads || g.w.chance(3) {
+		switch {
+		case f == nil || f == r || g.w.chance(3):
+			continue
+		case f.promised > r.leads:
+			if g.w.chance(8) {
+				r.leads = 0 // it hears of another one
+				return
+			}
 			continue
 		}
 		f.promised, f.leads = r.leads, 0

@@ -144,6 +144,7 @@ func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 func (s *Shard) revert(voters []Node) Step {
 	next := s.clone()
 	next.Nodes = nil
+	next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return contains(voters, a.Node) })
 	back := slices.DeleteFunc(slices.Clone(voters), func(n Node) bool { return contains(s.Nodes, n) })
 	for _, n := range s.Nodes {
 		if contains(voters, n) {
@@ -155,7 +156,16 @@ func (s *Shard) revert(voters []Node) Step {
 			a.For, back = back[0], back[1:]
 			next.Nodes = append(next.Nodes, a.For)
 		}
-		next.Joining = append(next.Joining, a)
+		at := slices.IndexFunc(next.Joining, func(o Arrival) bool { return o.For.Same(n) })
+		switch {
+		case at < 0:
+			next.Joining = append(next.Joining, a)
+		default: // another one is to come in its place
+			next.Joining[at].For = a.For
+			if s.ID == systemShard {
+				next.Learners = append(next.Learners, n)
+			}
+		}
 	}
 	next.Nodes = append(next.Nodes, back...)
 	votes := func(n Node) bool { return contains(next.Nodes, n) }
