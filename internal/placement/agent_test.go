@@ -385,7 +385,17 @@ func (w *world) nowhere() bool {
 			return true
 		}
 	}
-	return len(w.carriers()) == 0
+	return len(w.carriers()) < w.head.ownReplicas(w.dead())
+}
+
+// dead are the nodes that have gone for good.
+func (w *world) dead() map[uint64]bool {
+	dead := map[uint64]bool{}
+	for id := range w.head.members {
+		m := w.byID(id)
+		dead[id] = m == nil || m.gone
+	}
+	return dead
 }
 
 // wrong says what is not yet as it should be with a keyspace.
@@ -393,13 +403,7 @@ func (w *world) wrong(k *Keyspace, g *group) string {
 	s, carriers := &k.Shards[0], w.carriers()
 	want := k.Replicas
 	if want == 0 {
-		count := 0
-		for _, m := range w.head.Members() {
-			if m.State != Removing {
-				count++
-			}
-		}
-		want = OwnReplicas(count)
+		want = w.head.ownReplicas(w.dead())
 	}
 	c, _ := g.config(g.committed)
 	good, zones := 0, map[string]int{}

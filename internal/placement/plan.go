@@ -43,6 +43,31 @@ func OwnReplicas(nodes int) int {
 
 const ownReplicasMax = 5
 
+// ownReplicas is how many replicas the cluster's own keyspaces should have now. Dead nodes do not count
+// where that leaves three: two dead voters among five would leave no room for a third. Below that they
+// do, so that nothing moves in a cluster of three when one is away for long; unless a node
+// is to be removed, which might wait for the dead ones for ever.
+func (c *Catalog) ownReplicas(dead map[uint64]bool) int {
+	all, alive, removing := 0, 0, false
+	for id, m := range c.members {
+		switch {
+		case m.State == Removing:
+			removing = true
+			continue
+		case !m.Started():
+			continue
+		case !dead[id]:
+			alive++
+		}
+		all++
+	}
+	want := OwnReplicas(alive)
+	if !removing {
+		want = max(want, min(3, OwnReplicas(all)))
+	}
+	return want
+}
+
 // Ring is what replicas are placed on: the nodes' records, without those that are dead.
 func (c *Catalog) Ring(dead map[uint64]bool) []ring.Node {
 	var nodes []ring.Node
@@ -147,17 +172,12 @@ func (b *planning) tidy() {
 
 // placement is where the shards are to be that a plan may be about.
 func (b *planning) placement() *ring.Placement {
-	members := 0
-	for _, m := range b.c.members {
-		if m.State != Removing {
-			members++
-		}
-	}
+	own := b.c.ownReplicas(b.Dead)
 	p := &ring.Placement{Shards: make([]ring.Shard, 0, len(b.c.placed))}
 	for _, s := range b.c.placed {
 		k := b.c.keyspaces[b.c.shards[uint64(s.ID)]]
 		if k.Replicas == 0 {
-			s.Want = OwnReplicas(members)
+			s.Want = own
 		}
 		if !b.lost(&k.Shards[0]) {
 			p.Shards = append(p.Shards, s)
