@@ -15,7 +15,9 @@ type Ports interface {
 	// Situation is how the leader of a shard sees it; ok is false if this node leads it no more
 	// in that epoch.
 	Situation(shard uint64, epoch uint64) (s Situation, ok bool)
-	// Drained reports whether this node's replica of a shard votes no more, and nobody waits for it.
+	// Drained reports whether this node's replica of a shard votes no more, and nobody waits for it. It
+	// goes by the last membership in the replica's log, also if that is not applied, and only once
+	// it is decided: until then the replica may be needed.
 	Drained(shard uint64) bool
 	// Configure makes a membership the target of a shard that this node leads in an epoch, and
 	// HandOver lets another replica lead. Both may fail: what follows shows.

@@ -52,7 +52,7 @@ type replica struct {
 	promised uint64
 	leads    uint64 // an epoch; zero: it does not
 	since    int    // records that there were when it came to lead
-	commit   int    // as the leader knows it
+	commit   int    // as it knows
 	machine  *machine
 	lost     bool // by the nemesis
 	closed   bool // because the record names it no more
@@ -155,6 +155,7 @@ func (g *group) campaign(r *replica) bool {
 	if match(r.log, g.committed) < len(g.committed) {
 		g.w.fail("%s: %v comes to lead without what was acknowledged", g.name, r.node)
 	}
+	g.w.note("%s: %v leads in epoch %d", g.name, r.node, epoch)
 	r.promised, r.leads, r.since, r.commit = epoch, epoch, len(g.w.log), 0
 	r.log = append(r.log, entry{term: epoch})
 	r.machine.look(g.shard)
@@ -199,6 +200,7 @@ func (g *group) replicate(r *replica) {
 		common := match(r.log, f.log)
 		more := min(len(r.log), common+1+g.w.rng.IntN(6))
 		f.log = append(slices.Clip(f.log[:common]), r.log[common:more]...)
+		f.commit = min(len(f.log), max(f.commit, r.commit))
 	}
 }
 
@@ -259,6 +261,7 @@ func (g *group) configure(r *replica, voters, learners []Node) {
 	} else if sameSet(c.learners, learners) {
 		return
 	}
+	g.w.note("%s: %v makes %v, %v the membership in epoch %d", g.name, r.node, voters, learners, r.leads)
 	r.log = append(r.log, entry{term: r.leads, config: next})
 }
 

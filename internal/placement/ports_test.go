@@ -22,14 +22,14 @@ func (m *machine) Situation(shard, epoch uint64) (Situation, bool) {
 	return m.w.groups[shard].situation(m.open[shard]), true
 }
 
-// Drained is a Port. It goes by all that is in the replica's log.
+// Drained is a Port. It goes by the last membership in the replica's log, once that is decided.
 func (m *machine) Drained(shard uint64) bool {
 	r := m.open[shard]
 	if r == nil || m.w.chance(2) {
 		return false
 	}
-	c, _ := m.w.groups[shard].config(r.log)
-	return !c.votes(r.node)
+	c, at := m.w.groups[shard].config(r.log)
+	return !c.votes(r.node) && r.commit >= at
 }
 
 // Configure is a Port.
@@ -60,10 +60,11 @@ func (m *machine) Write(p Proposal) {
 	w.call(&call{of: m, agent: agent, effect: func() bool {
 		old := w.head.keyspaces[p.Keyspace]
 		ok := w.keyspace(&p.Next)
-		if ok && len(p.Moves) > 0 && !old.Shards[0].moving() && p.Next.Shards[0].moving() {
+		if ok && !old.Shards[0].moving() && p.Next.Shards[0].moving() {
 			w.begun++
 			now := w.groups[systemShard].leader()
-			w.foreign[p.Keyspace] = !plans || now == nil || now.leads != epoch
+			// Without moves it is one that its leader has taken up again.
+			w.foreign[p.Keyspace] = len(p.Moves) == 0 || !plans || now == nil || now.leads != epoch
 		}
 		return ok
 	}, answer: func(ok bool) { agent.Written(p.Keyspace, ok) }})

@@ -86,6 +86,13 @@ func (w *world) fail(format string, args ...any) {
 	}
 }
 
+// note tells of one thing that happens, to whoever replays a seed.
+func (w *world) note(format string, args ...any) {
+	if *modelSeed != 0 {
+		fmt.Printf("%d: %s\n", w.step, fmt.Sprintf(format, args...))
+	}
+}
+
 func newWorld(seed uint64) *world {
 	w := &world{seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), written: map[string]int64{}, groups: map[uint64]*group{},
 		ever: map[uint64]map[Node]bool{}, highest: map[uint64]uint16{}, foreign: map[string]bool{}}
@@ -171,6 +178,7 @@ func (m *machine) look(shard uint64) {
 }
 
 func (m *machine) crash() {
+	m.w.note("%d crashes", m.id)
 	m.up, m.agent = false, nil
 	for _, r := range m.open {
 		r.leads = 0
@@ -236,6 +244,7 @@ func (m *machine) carry() {
 }
 
 func (m *machine) close(shard uint64, r *replica) {
+	m.w.note("%d closes %d: %v, at %d", m.id, shard, r.node, m.at)
 	delete(m.open, shard)
 	r.closed, r.leads = true, 0
 	g := m.w.groups[shard]
@@ -301,6 +310,7 @@ func (w *world) commit(t transaction, replaces map[string]int64) bool {
 	}
 	w.log = append(w.log, t)
 	for _, x := range t {
+		w.note("%d: %s = %s", len(w.log), x.key, x.value)
 		w.written[x.key] = int64(len(w.log))
 		if x.value == nil {
 			w.written[x.key] = 0
