@@ -87,6 +87,12 @@ func (g *group) config(log []entry) (*config, int) {
 	return g.founders, 0
 }
 
+// before is the membership before the one at a place in a log.
+func (g *group) before(log []entry, at int) *config {
+	c, _ := g.config(log[:at-1])
+	return c
+}
+
 // match is how much two logs share: the same term at one place means the same before it.
 func match(a, b []entry) int {
 	n := min(len(a), len(b))
@@ -127,8 +133,9 @@ func (g *group) sorted() []*replica {
 
 // campaign lets a replica stand for election.
 func (g *group) campaign(r *replica) bool {
-	c, _ := g.config(r.log)
-	if g.alive(r.node) == nil || !c.votes(r.node) {
+	c, at := g.config(r.log)
+	// One that is not to vote any more may have the only log that says so: it leads to decide that.
+	if g.alive(r.node) == nil || !c.votes(r.node) && (at == 0 || at <= r.commit || !g.before(r.log, at).votes(r.node)) {
 		return false
 	}
 	epoch := r.promised
