@@ -129,14 +129,20 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 		}
 	case prefix == MembersPrefix:
 		var m Member
-		if m, err = DecodeMember(value); err == nil {
+		if m, err = DecodeMember(value); err == nil && MemberKey(m.ID) != string(key) {
+			err = fmt.Errorf("%w: it is of node %x", ErrMember, m.ID)
+		}
+		if err == nil {
 			m.Revision = revision
 			c.members[m.ID] = m
 			c.stirred++
 		}
 	case prefix == RemovedPrefix:
 		var r Removed
-		if err = json.Unmarshal(value, &r); err == nil {
+		if err = json.Unmarshal(value, &r); err == nil && RemovedKey(r.ID) != string(key) {
+			err = fmt.Errorf("%w: it is of node %x", ErrMember, r.ID)
+		}
+		if err == nil {
 			c.removed[r.ID] = r
 			delete(c.members, r.ID)
 			c.stirred++

@@ -96,10 +96,13 @@ func DecodeMember(value []byte) (Member, error) {
 	if err := json.Unmarshal(value, &m); err != nil {
 		return m, fmt.Errorf("%w: %w", ErrMember, err)
 	}
-	if m.ID == 0 {
-		return m, fmt.Errorf("%w: a record without an id", ErrMember)
+	switch {
+	case m.ID == 0 || m.ID >= 1<<nodeBits:
+		return m, fmt.Errorf("%w: a record with the id %x", ErrMember, m.ID)
+	case m.Weight < 0 || m.Weight > WeightMax: // one such node, and nobody could plan
+		return m, fmt.Errorf("%w: the record of node %x has the weight %d", ErrMember, m.ID, m.Weight)
 	}
-	return m, nil
+	return m, CheckZone(m.Zone)
 }
 
 // Removed is what stays of a node that is gone for good: it never comes back under its id.

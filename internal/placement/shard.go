@@ -20,6 +20,16 @@ func nodeAt(place ring.NodeID, incarnation uint16) Node {
 	return n
 }
 
+// sound reports whether the shard's replicas can be: with one record of which they cannot nobody
+// could plan.
+func (s *Shard) sound() bool {
+	all := append(s.Replicas(), s.First...)
+	goal := s.goal()
+	slices.Sort(goal)
+	return len(all) <= 2*MembersMax && len(goal) <= ring.ReplicasMax && len(slices.Compact(slices.Clone(goal))) == len(goal) &&
+		!slices.ContainsFunc(all, func(n Node) bool { return n.ID == 0 || n.ID >= 1<<nodeBits })
+}
+
 // moving reports whether replicas of the shard are on the move.
 func (s *Shard) moving() bool { return len(s.Joining) > 0 || len(s.Leaving) > 0 }
 
