@@ -120,6 +120,9 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 			err = fmt.Errorf("%w: it names %q", ErrInvalid, shorten(k.Name))
 		}
 		if err == nil {
+			err = c.checkShards(&k)
+		}
+		if err == nil {
 			k.Revision, keyspace = revision, name
 			c.drop(name)
 			c.add(k)

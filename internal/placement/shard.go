@@ -30,6 +30,16 @@ func (s *Shard) sound() bool {
 		!slices.ContainsFunc(all, func(n Node) bool { return n.ID == 0 || n.ID >= 1<<nodeBits })
 }
 
+// checkShards refuses a record with a shard of another keyspace (L1).
+func (c *Catalog) checkShards(k *Keyspace) error {
+	for i := range k.Shards {
+		if id := k.Shards[i].ID; c.shards[id] != "" && c.shards[id] != k.Name {
+			return fmt.Errorf("%w: shard %d is that of keyspace %q", ErrInvalid, id, c.shards[id])
+		}
+	}
+	return nil
+}
+
 // moving reports whether replicas of the shard are on the move.
 func (s *Shard) moving() bool { return len(s.Joining) > 0 || len(s.Leaving) > 0 }
 
