@@ -37,6 +37,7 @@ type carrier struct {
 	todo    map[string]bool // keyspaces whose record is to be compared with what is open
 	nodes   bool            // the nodes have changed
 	leaves  []*Keyspace     // replicas that are no longer this node's
+	unread  []string        // keys of records that this program does not understand
 	founded []*Keyspace     // just founded here, and without a leader so far
 	tries   int             // to elect one
 	swept   bool            // what an earlier run has left behind is gone
@@ -143,9 +144,10 @@ func (c *carrier) load() error {
 		return err
 	}
 	catalog := c.n.newCatalog()
+	c.unread = nil
 	for _, kv := range res.KVs {
 		if _, err := catalog.Put(kv.Key, kv.Value, kv.ModRevision); err != nil {
-			return err
+			c.cannotRead(kv.Key, err)
 		}
 	}
 	revision := view.Revision()
@@ -163,6 +165,7 @@ func (c *carrier) load() error {
 	}
 	c.nodes = true
 	c.mu.Lock()
+	catalog.Follow(c.mu.catalog)
 	c.mu.catalog = catalog
 	c.mu.Unlock()
 	c.advance(revision)
@@ -189,7 +192,8 @@ func (c *carrier) take(events []*mvcc.Event) error {
 			name, err = c.mu.catalog.Put(e.KV.Key, e.KV.Value, e.KV.ModRevision)
 		}
 		if err != nil {
-			return err
+			c.cannotRead(e.KV.Key, err)
+			continue
 		}
 		if name != "" {
 			c.todo[name] = true
@@ -197,6 +201,14 @@ func (c *carrier) take(events []*mvcc.Event) error {
 		c.nodes = c.nodes || placement.OfMember(e.KV.Key)
 	}
 	return nil
+}
+
+// cannotRead notes a record that this program does not understand: a newer one has written it, or
+// somebody by hand. The rest goes on; but what this node has of unknown shards may be that record's, so
+// nothing is erased any more.
+func (c *carrier) cannotRead(key []byte, err error) {
+	c.unread = append(c.unread, string(key))
+	c.n.cfg.Logger.Error("a record of the catalog cannot be read: start a newer version, or write it anew", "key", string(key), "error", err)
 }
 
 // advance says that the catalog is that of a revision.
@@ -354,7 +366,7 @@ func (c *carrier) keep(record *placement.Keyspace) error {
 // forgotten here afterwards, or the next start would open a replica anew that has promised and
 // forgotten (N6): so the engine is flushed first, once for all of them.
 func (c *carrier) close() error {
-	if len(c.leaves) == 0 {
+	if len(c.leaves) == 0 || len(c.unread) > 0 {
 		return nil
 	}
 	leaves := c.leaves
@@ -432,7 +444,7 @@ func (c *carrier) hastenAll(keyspaces []*Keyspace) func() error {
 // sweep erases, once, what an earlier run has left of shards that are in no catalog any
 // more: it may have ended between the two halves of closing one.
 func (c *carrier) sweep(ctx context.Context) error {
-	if c.swept || c.n.keyspaces.own(SystemKeyspace).Status().Leader == 0 {
+	if c.swept || len(c.unread) > 0 || c.n.keyspaces.own(SystemKeyspace).Status().Leader == 0 {
 		return nil
 	}
 	if err := c.n.keyspaces.own(SystemKeyspace).Barrier(ctx); err != nil {

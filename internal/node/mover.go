@@ -28,7 +28,8 @@ type mover struct {
 	// The rest is run's own.
 	catalog  *placement.Catalog // as of revision
 	revision int64
-	planned  time.Duration // when the last plan was allowed
+	planned  time.Duration // when the agent could plan last
+	answers  bool          // the agent is being told that its barrier has come
 	again    []again       // in the order of their times
 }
 
@@ -201,14 +202,16 @@ func (m *mover) Drained(id uint64) bool {
 	if !open {
 		return true
 	}
-	votes := true
+	self := shard.ReplicaOf(m.n.identity.Node, k.incarnation)
+	votes := func(c *consensus.Configuration) bool { return slices.Contains(c.Voters, self) || c.Joint() }
+	needed := true
 	err := m.n.onLoop(func() error {
-		c := k.replica.Status().Configuration
-		self := shard.ReplicaOf(m.n.identity.Node, k.incarnation)
-		votes = slices.Contains(c.Voters, self) || c.Joint()
+		newest := k.replica.Status().Configuration
+		decided, known := k.replica.Decided()
+		needed = !known || votes(&decided) || votes(&newest)
 		return nil
 	})
-	return err == nil && !votes && k.elsewhere.Load() && k.Pending() == 0
+	return err == nil && !needed && k.elsewhere.Load() && k.Pending() == 0
 }
 
 // Configure implements placement.Ports.
@@ -261,7 +264,11 @@ func (m *mover) Barrier() {
 		ctx, cancel := context.WithTimeout(m.n.ctx, moverTimeout)
 		defer cancel()
 		err := m.n.catalog.catchUp(ctx)
-		m.answer(func() { m.agent.Read(err == nil) })
+		m.answer(func() {
+			m.answers = true
+			m.agent.Read(err == nil)
+			m.answers, m.planned = false, m.n.cfg.Clock.Monotonic()
+		})
 	})
 }
 
@@ -305,11 +312,10 @@ func (m *mover) Change(change placement.MemberChange) {
 
 // Planning implements placement.Ports.
 func (m *mover) Planning() (p placement.Planning, ok bool) {
-	now := m.n.cfg.Clock.Monotonic()
-	if _, leads := m.Leads(uint64(SystemShard)); !leads || now-m.planned < planPeriod {
+	_, leads := m.Leads(uint64(SystemShard))
+	if !leads || !m.answers && m.n.cfg.Clock.Monotonic()-m.planned < planPeriod {
 		return p, false
 	}
-	m.planned = now
 	return m.n.planning(), true
 }
 

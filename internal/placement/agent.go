@@ -15,7 +15,9 @@ type Ports interface {
 	// Situation is how the leader of a shard sees it; ok is false if this node leads it no more
 	// in that epoch.
 	Situation(shard uint64, epoch uint64) (s Situation, ok bool)
-	// Drained reports whether this node's replica of a shard votes no more, and nobody waits for it.
+	// Drained reports whether this node's replica of a shard votes no more, and nobody waits for it. It
+	// goes by the last membership in the replica's log, also if that is not applied, and only once
+	// it is decided: until then the replica may be needed.
 	Drained(shard uint64) bool
 	// Configure makes a membership the target of a shard that this node leads in an epoch, and
 	// HandOver lets another replica lead. Both may fail: what follows shows.
@@ -48,7 +50,9 @@ type Agent struct {
 	writing map[string]bool // keyspaces whose record is being written
 	joining int             // changes of nodes being written
 
-	planned Planned
+	planned  Planned
+	planning bool // the barrier is for a plan, too
+	grown    int  // ticks since somebody has created something that no plan has seen
 }
 
 // Planned is as of when a plan found nothing more to do.
@@ -57,18 +61,24 @@ type Planned struct {
 	silent  map[uint64]bool
 	dead    map[uint64]bool
 	epoch   uint64 // of the system keyspace's leadership
+	shards  uint64 // the next one's id
 	valid   bool
 }
 
 // writesMax bounds the records that one node writes at a time.
 const writesMax = 16
 
+// grownTicks is after how many ticks a plan looks at what has been created. Whoever created it chose
+// good places as far as he knew, so there is no hurry; but he may have known too little.
+const grownTicks = 128
+
 // NewAgent is the agent of a node during one life of its disk.
 func NewAgent(node uint64, life uint16, ports Ports) *Agent {
 	return &Agent{self: node, life: life, ports: ports, pending: make(map[uint64]bool), writing: make(map[string]bool)}
 }
 
-// Look has a shard looked at: its record, its leader or its replicas have changed.
+// Look has a shard looked at: its record, its leader or its replicas have changed, or one of these
+// answers again.
 func (a *Agent) Look(shard uint64) { a.pending[shard] = true }
 
 // Pending is how many shards are to be looked at again.
@@ -76,14 +86,13 @@ func (a *Agent) Pending() int { return len(a.pending) }
 
 // Tick takes what steps can be taken. The owner calls it every few tens of milliseconds.
 func (a *Agent) Tick() {
-	a.plan()
-	if a.reading || len(a.pending) == 0 {
+	if a.reading {
 		return
 	}
+	a.planning = a.due()
 	a.asked = make(map[uint64]uint64)
-	c := a.ports.Catalog()
-	for shard := range a.pending {
-		k, ok := c.ByShard(shard)
+	for _, shard := range slices.Sorted(maps.Keys(a.pending)) { // in an order, so that a run can be repeated
+		k, ok := a.ports.Catalog().ByShard(shard)
 		if !ok {
 			delete(a.pending, shard)
 			continue
@@ -94,7 +103,7 @@ func (a *Agent) Tick() {
 			delete(a.pending, shard)
 		}
 	}
-	if len(a.asked) > 0 {
+	if len(a.asked) > 0 || a.planning {
 		a.reading = true
 		a.ports.Barrier()
 	}
@@ -122,6 +131,9 @@ func (a *Agent) Read(ok bool) {
 	a.reading = false
 	if !ok {
 		return // later
+	}
+	if a.planning {
+		a.plan()
 	}
 	c := a.ports.Catalog()
 	for _, shard := range slices.Sorted(maps.Keys(a.asked)) {
@@ -175,19 +187,41 @@ func (a *Agent) Changed(ok bool) {
 	a.planned.valid = a.planned.valid && ok
 }
 
-// plan plans for the cluster, if something has changed since a plan that found nothing to do.
+// due reports whether there is something to plan for: something has changed since a plan that found
+// nothing to do. The plan itself waits for the barrier. Otherwise it would not know of what has
+// just been written, and begin as many moves once more (L8).
+func (a *Agent) due() bool {
+	p, ok := a.ports.Planning()
+	if !ok || len(a.writing) > 0 || a.joining > 0 {
+		return false
+	}
+	now := a.now(&p)
+	if !a.planned.valid || !a.planned.same(&now) {
+		return true
+	}
+	if a.planned.shards == now.shards {
+		a.grown = 0
+		return false
+	}
+	a.grown++
+	return a.grown > grownTicks
+}
+
+func (a *Agent) now(p *Planning) Planned {
+	c := a.ports.Catalog()
+	epoch, _ := a.ports.Leads(systemShard)
+	return Planned{stirred: c.Stirred(), silent: p.Silent, dead: p.Dead, epoch: epoch, shards: c.NextShard, valid: true}
+}
+
+// plan plans for the cluster.
 func (a *Agent) plan() {
 	p, ok := a.ports.Planning()
 	if !ok || len(a.writing) > 0 || a.joining > 0 {
 		return
 	}
 	c := a.ports.Catalog()
-	epoch, _ := a.ports.Leads(systemShard)
-	now := Planned{stirred: c.Stirred(), silent: p.Silent, dead: p.Dead, epoch: epoch, valid: true}
-	if a.planned.valid && a.planned.same(&now) {
-		return
-	}
-	a.planned = now
+	a.planned, a.grown = a.now(&p), 0
+	a.planned.silent, a.planned.dead = maps.Clone(p.Silent), maps.Clone(p.Dead)
 	for _, change := range c.Emptied() {
 		a.joining++
 		a.ports.Change(change)

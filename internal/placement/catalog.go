@@ -93,6 +93,10 @@ func NewCatalog(founding ...Keyspace) *Catalog {
 // same.
 func (c *Catalog) Found(members ...Member) {
 	for _, m := range members {
+		if _, gone := c.removed[m.ID]; gone {
+			continue
+		}
+		m.Disk = cmp.Or(m.Disk, diskUnknown)
 		c.members[m.ID] = m
 	}
 }
@@ -108,6 +112,9 @@ func (c *Catalog) Clone() *Catalog {
 // Stirred counts the changes after which a plan may find something to do.
 func (c *Catalog) Stirred() uint64 { return c.stirred }
 
+// Follow makes this catalog one that has been read anew, in the place of another: it has stirred.
+func (c *Catalog) Follow(old *Catalog) { c.stirred += old.stirred + 1 }
+
 // Moves is the number of shards with replicas on the move.
 func (c *Catalog) Moves() int { return c.moves }
 
@@ -122,6 +129,9 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 			err = fmt.Errorf("%w: it names %q", ErrInvalid, shorten(k.Name))
 		}
 		if err == nil {
+			err = c.checkShards(&k)
+		}
+		if err == nil {
 			k.Revision, keyspace = revision, name
 			c.drop(name)
 			c.add(k)
@@ -131,14 +141,20 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 		}
 	case prefix == MembersPrefix:
 		var m Member
-		if m, err = DecodeMember(value); err == nil {
+		if m, err = DecodeMember(value); err == nil && MemberKey(m.ID) != string(key) {
+			err = fmt.Errorf("%w: it is of node %x", ErrMember, m.ID)
+		}
+		if err == nil {
 			m.Revision = revision
 			c.members[m.ID] = m
 			c.stirred++
 		}
 	case prefix == RemovedPrefix:
 		var r Removed
-		if err = json.Unmarshal(value, &r); err == nil {
+		if err = json.Unmarshal(value, &r); err == nil && RemovedKey(r.ID) != string(key) {
+			err = fmt.Errorf("%w: it is of node %x", ErrMember, r.ID)
+		}
+		if err == nil {
 			c.removed[r.ID] = r
 			delete(c.members, r.ID)
 			c.stirred++

@@ -37,12 +37,15 @@
 //	    everything the shard's leader records that it votes in place of another one, and makes
 //	    that the membership; whom it replaces stays a learner until its clients are answered, and then
 //	    records that it has gone. The next step follows from the record and the membership alone.
+//	    If who was to vote cannot, the record goes back to what the membership is; and for
+//	    whom does not answer and votes no more the leader records that it has gone.
 //	L6  Of a shard's replicas no two ever have the same incarnation. One that comes back to a
 //	    node where another one has been is a new one: what that has promised is forgotten there.
 //	L7  Nobody votes before he has caught up as a learner, and a membership is asked for only
-//	    if most of its voters answer.
-//	L8  No shard moves while it has no quorum that answers, at most so many move at a time, and
-//	    of each one replica.
+//	    if most of its voters answer and have caught up.
+//	L8  No shard begins to move while it has no quorum that answers, at most so many move at a
+//	    time, and of each one replica. Shards whose quorum is dead do not count; if it comes back,
+//	    or if one goes back by L5, a few more may be on the move.
 //	L9  The leader of a shard acts on a record that it has read after it came to lead, and only
 //	    for as long as it does: whoever led before it, and whatever was recorded then, counts.
 package placement

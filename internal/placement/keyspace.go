@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/quorate/quorate/ring"
 )
 
 // Errors of the catalog. Each comes wrapped in a sentence that says what to do.
@@ -153,6 +155,9 @@ func DecodeKeyspace(value []byte) (Keyspace, error) {
 	}
 	if k.Format < 1 || len(k.Shards) == 0 || slices.ContainsFunc(k.Shards, func(s Shard) bool { return s.ID == 0 || s.Engine == "" || len(s.First) == 0 || len(s.Nodes) == 0 }) {
 		return k, fmt.Errorf("%w: the record of keyspace %q is not whole", ErrInvalid, k.Name)
+	}
+	if k.Replicas < 0 || k.Replicas > ring.ReplicasMax || slices.ContainsFunc(k.Shards, func(s Shard) bool { return !s.sound() }) {
+		return k, fmt.Errorf("%w: the record of keyspace %q has replicas where there can be none", ErrInvalid, shorten(k.Name))
 	}
 	return k, CheckName(k.Name)
 }

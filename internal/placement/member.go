@@ -74,6 +74,10 @@ type Member struct {
 	Revision int64 `json:"-"`
 }
 
+// diskUnknown is that of a founder which has not said anything of itself yet. It has run all the
+// same: whoever comes to its address with another disk is not the same.
+const diskUnknown = 1<<64 - 1
+
 // Started reports whether the node has ever run.
 func (m *Member) Started() bool { return m.Disk != 0 }
 
@@ -92,10 +96,13 @@ func DecodeMember(value []byte) (Member, error) {
 	if err := json.Unmarshal(value, &m); err != nil {
 		return m, fmt.Errorf("%w: %w", ErrMember, err)
 	}
-	if m.ID == 0 {
-		return m, fmt.Errorf("%w: a record without an id", ErrMember)
+	switch {
+	case m.ID == 0 || m.ID >= 1<<nodeBits:
+		return m, fmt.Errorf("%w: a record with the id %x", ErrMember, m.ID)
+	case m.Weight < 0 || m.Weight > WeightMax: // one such node, and nobody could plan
+		return m, fmt.Errorf("%w: the record of node %x has the weight %d", ErrMember, m.ID, m.Weight)
 	}
-	return m, nil
+	return m, CheckZone(m.Zone)
 }
 
 // Removed is what stays of a node that is gone for good: it never comes back under its id.
@@ -105,10 +112,10 @@ type Removed struct {
 	At   int64  `json:"at"` // seconds since 1970
 }
 
-// weight is what the ring gets: nothing for a node that is to be emptied.
+// weight is what the ring gets: nothing for a node that is to be emptied, or has yet to come.
 func (m *Member) weight() int {
 	switch {
-	case m.State != "":
+	case m.State != "" || !m.Started():
 		return 0
 	case m.Weight == 0:
 		return WeightDefault

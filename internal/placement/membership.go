@@ -41,7 +41,10 @@ func (c *Catalog) Join(r JoinRequest, id func(count uint64) uint64, running func
 		return c.rejoin(old, &r)
 	}
 	for _, old := range c.Members() {
-		if r.Name != "" && old.Name == r.Name {
+		switch {
+		case r.Disk != 0 && old.Disk == r.Disk:
+			return change, fmt.Errorf("%w: this machine is node %x (%s) with the peer URL %s: join with that one, or with an empty --data-dir", ErrMemberExists, old.ID, old.Name, strings.Join(old.PeerURLs, ", "))
+		case r.Name != "" && old.Name == r.Name:
 			return change, fmt.Errorf("%w: node %x already has the name %q: give each node its own --name", ErrMemberExists, old.ID, old.Name)
 		}
 	}
@@ -49,7 +52,8 @@ func (c *Catalog) Join(r JoinRequest, id func(count uint64) uint64, running func
 		return change, fmt.Errorf("%w: the cluster has %d nodes, which is its limit", ErrNoRoom, len(c.members))
 	}
 	m.ID, change.Joins = id(c.NextMember), true
-	if _, ok := c.members[m.ID]; ok {
+	_, there := c.members[m.ID]
+	if _, gone := c.removed[m.ID]; there || gone {
 		return change, fmt.Errorf("%w: node %x: try again", ErrConflict, m.ID)
 	}
 	return change, change.addSystem(c)
@@ -127,6 +131,9 @@ func (c *Catalog) Weigh(id uint64, weight int) (MemberChange, error) {
 // Address changes where a node is found by its peers.
 func (c *Catalog) Address(id uint64, peerURLs []string) (MemberChange, error) {
 	m, err := c.staying(id)
+	if err == nil && len(peerURLs) == 0 {
+		err = fmt.Errorf("%w: it has no peer URL", ErrMember)
+	}
 	if err != nil {
 		return MemberChange{}, err
 	}
@@ -139,9 +146,15 @@ func (c *Catalog) Address(id uint64, peerURLs []string) (MemberChange, error) {
 	return MemberChange{Member: m}, nil
 }
 
-// Announce is what a node says of itself. What others decide about it stays.
+// Announce is what a node says of itself. What others decide about it stays. It is no news if the
+// node was removed, or if another disk has its place: the record must not go back to an earlier life.
 func (c *Catalog) Announce(self Member) (change MemberChange, news bool) {
 	old, ok := c.members[self.ID]
+	_, gone := c.removed[self.ID]
+	other := old.Disk != self.Disk && old.Started() && old.Disk != diskUnknown
+	if gone || ok && (max(1, old.Incarnation) != max(1, self.Incarnation) || other) {
+		return MemberChange{Member: self}, false
+	}
 	self.Revision = old.Revision
 	if ok {
 		self.State, self.Learner = old.State, old.Learner
@@ -173,7 +186,7 @@ func (c *Catalog) RemoveNode(id uint64, silent map[uint64]bool) (MemberChange, e
 	}
 	for _, k := range c.All() {
 		s := &k.Shards[0]
-		if !slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.ID == id }) {
+		if k.State == Deleted || !slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.ID == id }) {
 			continue
 		}
 		now, then := c.answering(s.Nodes, silent), 0

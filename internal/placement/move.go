@@ -73,13 +73,19 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 		return Step{Kind: Configure, Voters: voters, Learners: slices.Concat(learners, missing)}
 	}
 	if !sameSet(voters, s.Nodes) {
-		return s.exchange(x, want)
+		return s.exchange(x, voters, want)
 	}
 	if !sameSet(learners, want) {
 		return Step{Kind: Configure, Voters: voters, Learners: want}
 	}
-	if len(s.Joining) > 0 {
-		return s.promote(x)
+	if step := s.promote(x); step.Kind != Wait {
+		return step
+	}
+	if step := s.abandon(x); step.Kind != Wait {
+		return step
+	}
+	if s.moving() {
+		return Step{Kind: Wait}
 	}
 	if first := s.Nodes[0]; prefer && x.Settled && !first.Same(x.Self) {
 		if p := x.find(first); p.Active && p.CaughtUp {
@@ -105,15 +111,18 @@ func (s *Shard) learners(x *Situation) []Node {
 
 // exchange lets those vote who should. All of them have caught up, and most of them answer: the
 // shard never depends on a replica that has nothing (L7).
-func (s *Shard) exchange(x *Situation, learners []Node) Step {
+func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 	alive := 0
 	var heir Node
 	for _, n := range s.Nodes {
 		p := x.find(n)
-		if !p.Votes && !(p.Active && p.CaughtUp) {
+		if !p.Votes && !p.Active {
+			return s.revert(voters)
+		}
+		if !p.Votes && !p.CaughtUp {
 			return Step{Kind: Wait}
 		}
-		if p.Active {
+		if p.Active && p.CaughtUp {
 			alive++
 		}
 		if p.Votes && p.Active && p.CaughtUp && heir.ID == 0 {
@@ -122,13 +131,48 @@ func (s *Shard) exchange(x *Situation, learners []Node) Step {
 	}
 	switch {
 	case alive <= len(s.Nodes)/2:
-		return Step{Kind: Wait}
+		return s.revert(voters)
 	case contains(s.Nodes, x.Self):
 		return Step{Kind: Configure, Voters: s.Nodes, Learners: learners}
 	case heir.ID == 0: // whom it could hand over to does not vote yet: let both vote for a while
 		return Step{Kind: Configure, Voters: append(slices.Clone(s.Nodes), x.Self), Learners: remove(learners, x.Self)}
 	}
 	return Step{Kind: HandOver, To: heir}
+}
+
+// revert makes those the record's voters that are, if those that it names cannot vote: some of them
+// may never come back, and the plan has to see who there is. Who was to vote is an arrival again.
+func (s *Shard) revert(voters []Node) Step {
+	next := s.clone()
+	next.Nodes = nil
+	next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return contains(voters, a.Node) })
+	back := slices.DeleteFunc(slices.Clone(voters), func(n Node) bool { return contains(s.Nodes, n) })
+	for _, n := range s.Nodes {
+		if contains(voters, n) {
+			next.Nodes = append(next.Nodes, n)
+			continue
+		}
+		a := Arrival{Node: n}
+		if len(back) > 0 {
+			a.For, back = back[0], back[1:]
+			next.Nodes = append(next.Nodes, a.For)
+		}
+		at := slices.IndexFunc(next.Joining, func(o Arrival) bool { return o.For.Same(n) })
+		switch {
+		case at < 0:
+			next.Joining = append(next.Joining, a)
+		default: // another one is to come in its place
+			next.Joining[at].For = a.For
+			if s.ID == systemShard {
+				next.Learners = append(next.Learners, n)
+			}
+		}
+	}
+	next.Nodes = append(next.Nodes, back...)
+	votes := func(n Node) bool { return contains(next.Nodes, n) }
+	next.Leaving = slices.DeleteFunc(next.Leaving, votes)
+	next.Learners = slices.DeleteFunc(next.Learners, votes)
+	return Step{Kind: Write, Shard: next}
 }
 
 // promote records that arrivals which have caught up are to vote, in the places of those that
@@ -150,6 +194,21 @@ func (s *Shard) promote(x *Situation) Step {
 		next.leave(a.For)
 	}
 	if len(next.Joining) == len(s.Joining) {
+		return Step{Kind: Wait}
+	}
+	return Step{Kind: Write, Shard: next}
+}
+
+// abandon records that replicas have left which vote no more and do not answer: nobody waits for
+// them, and they cannot say so. Nobody but the leader knows that they vote no more. A replica that
+// no record names erases itself, and it may be one that is believed to be dead and is not.
+func (s *Shard) abandon(x *Situation) Step {
+	next := s.clone()
+	next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool {
+		p := x.find(n)
+		return p == nil || !p.Active
+	})
+	if len(next.Leaving) == len(s.Leaving) {
 		return Step{Kind: Wait}
 	}
 	return Step{Kind: Write, Shard: next}

@@ -43,6 +43,31 @@ func OwnReplicas(nodes int) int {
 
 const ownReplicasMax = 5
 
+// ownReplicas is how many replicas the cluster's own keyspaces should have now. Dead nodes do not count
+// where that leaves three: two dead voters among five would leave no room for a third. Below that they
+// do, so that nothing moves in a cluster of three when one is away for long; unless a node
+// is to be removed, which might wait for the dead ones for ever.
+func (c *Catalog) ownReplicas(dead map[uint64]bool) int {
+	all, alive, removing := 0, 0, false
+	for id, m := range c.members {
+		switch {
+		case m.State == Removing:
+			removing = true
+			continue
+		case !m.Started():
+			continue
+		case !dead[id]:
+			alive++
+		}
+		all++
+	}
+	want := OwnReplicas(alive)
+	if !removing {
+		want = max(want, min(3, OwnReplicas(all)))
+	}
+	return want
+}
+
 // Ring is what replicas are placed on: the nodes' records, without those that are dead.
 func (c *Catalog) Ring(dead map[uint64]bool) []ring.Node {
 	var nodes []ring.Node
@@ -59,10 +84,16 @@ func (c *Catalog) Ring(dead map[uint64]bool) []ring.Node {
 // Nothing is proposed if everybody is where he should be (L5, L8).
 func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 	p.Moves = cmp.Or(p.Moves, MovesDefault)
-	b := planning{Planning: p, c: c, taken: make(map[string]bool), alive: make(map[ring.NodeID]bool)}
+	b := planning{Planning: p, c: c, taken: make(map[string]bool), there: make(map[ring.NodeID]bool), alive: make(map[ring.NodeID]bool)}
 	for id, m := range c.members {
+		b.there[m.place()] = true
 		if !p.Dead[id] {
 			b.alive[m.place()] = true
+		}
+	}
+	for _, k := range c.keyspaces {
+		if s := &k.Shards[0]; s.moving() && b.forsaken(s) {
+			b.stuck++
 		}
 	}
 	b.tidy()
@@ -74,7 +105,8 @@ func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 		return b.proposals, nil
 	}
 	placement := b.placement()
-	moves, err := r.Plan(placement, ring.Policy{ReplicaLoad: p.LoadPercent, Copies: b.room(), Leads: b.room()})
+	// Of shards that move already the ring may want something, too, and they have to wait.
+	moves, err := r.Plan(placement, ring.Policy{ReplicaLoad: p.LoadPercent, Copies: b.room() + b.waiting(), Leads: b.room()})
 	if err != nil {
 		return nil, err
 	}
@@ -85,23 +117,35 @@ func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 type planning struct {
 	Planning
 	c         *Catalog
-	alive     map[ring.NodeID]bool // places that are there, and not dead
+	there     map[ring.NodeID]bool // places of nodes in this life of their disk
+	alive     map[ring.NodeID]bool // those that are not dead
 	taken     map[string]bool      // keyspaces that a proposal is about
 	begun     int                  // moves that this plan begins
-	ended     int                  // moves that it ends
+	stuck     int                  // moves that do not count, as they may never end
 	proposals []Proposal
 }
 
 // room is how many further shards may begin to move.
-func (b *planning) room() int { return b.Moves - b.c.moves + b.ended - b.begun }
+func (b *planning) room() int { return b.Moves - b.c.moves + b.stuck - b.begun }
 
 func (b *planning) propose(p Proposal) {
 	b.taken[p.Keyspace] = true
 	b.proposals = append(b.proposals, p)
 }
 
-// tidy gives up what cannot come to an end: arrivals on dead nodes, and those that leave and
-// cannot say so. Learners of the system keyspace follow the nodes.
+// waiting bounds what the ring may want of shards that cannot begin to move.
+func (b *planning) waiting() (copies int) {
+	for _, k := range b.c.keyspaces {
+		if s := &k.Shards[0]; s.moving() || s.last() == IncarnationMax {
+			copies += max(k.Replicas, ownReplicasMax)
+		}
+	}
+	return copies
+}
+
+// tidy gives up what cannot come to an end: arrivals on dead nodes, and whatever was on a disk that
+// is lost. Who leaves and only seems to be dead may still vote, and is left to the shard's leader.
+// Learners of the system keyspace follow the nodes.
 func (b *planning) tidy() {
 	for _, k := range b.c.All() {
 		s := &k.Shards[0]
@@ -110,18 +154,17 @@ func (b *planning) tidy() {
 		}
 		next := s.clone()
 		next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return !b.alive[a.place()] })
-		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.alive[n.place()] })
+		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.there[n.place()] })
 		if s.ID == systemShard {
-			next.Learners = slices.DeleteFunc(next.Learners, func(n Node) bool {
-				m, ok := b.c.members[n.ID]
-				return !ok || !n.On(m.ID, m.Incarnation)
-			})
+			for _, a := range s.Joining { // who is dead may come back, and then needs to know what there is
+				if !b.alive[a.place()] {
+					next.Learners = append(next.Learners, a.Node)
+				}
+			}
+			next.Learners = slices.DeleteFunc(next.Learners, func(n Node) bool { return !b.there[n.place()] })
 		}
 		if len(next.Joining) == len(s.Joining) && len(next.Leaving) == len(s.Leaving) && len(next.Learners) == len(s.Learners) {
 			continue
-		}
-		if s.moving() && !next.moving() {
-			b.ended++
 		}
 		b.propose(Proposal{Keyspace: k.Name, Note: "gives up on replicas whose nodes are gone", Next: k.with(next)})
 	}
@@ -129,12 +172,12 @@ func (b *planning) tidy() {
 
 // placement is where the shards are to be that a plan may be about.
 func (b *planning) placement() *ring.Placement {
-	carriers := b.c.carriers()
+	own := b.c.ownReplicas(b.Dead)
 	p := &ring.Placement{Shards: make([]ring.Shard, 0, len(b.c.placed))}
 	for _, s := range b.c.placed {
 		k := b.c.keyspaces[b.c.shards[uint64(s.ID)]]
 		if k.Replicas == 0 {
-			s.Want = OwnReplicas(carriers)
+			s.Want = own
 		}
 		if !b.lost(&k.Shards[0]) {
 			p.Shards = append(p.Shards, s)
@@ -144,15 +187,30 @@ func (b *planning) placement() *ring.Placement {
 }
 
 // lost reports whether a shard has no quorum that answers.
-func (b *planning) lost(s *Shard) bool {
-	silent := 0
+func (b *planning) lost(s *Shard) bool { return !b.answer(s.Nodes) }
+
+// forsaken reports whether a shard's quorum is dead. What it has begun does not keep others from
+// moving: it may never end.
+func (b *planning) forsaken(s *Shard) bool {
+	dead := 0
 	for _, n := range s.Nodes {
+		if !b.alive[n.place()] {
+			dead++
+		}
+	}
+	return 2*dead >= len(s.Nodes)
+}
+
+// answer reports whether most of some replicas do.
+func (b *planning) answer(nodes []Node) bool {
+	silent := 0
+	for _, n := range nodes {
 		m, ok := b.c.members[n.ID]
 		if !ok || !n.On(m.ID, m.Incarnation) || b.Silent[n.ID] || b.Dead[n.ID] {
 			silent++
 		}
 	}
-	return 2*(len(s.Nodes)-silent) <= len(s.Nodes)
+	return 2*(len(nodes)-silent) > len(nodes)
 }
 
 // take makes records of the ring's moves. Of a shard's several arrivals the first begins; the
@@ -169,17 +227,18 @@ func (b *planning) take(moves []ring.Move) error {
 	}
 	for _, name := range order {
 		k := b.c.keyspaces[name]
-		if b.taken[name] || k.Shards[0].moving() {
+		s := &k.Shards[0]
+		if b.taken[name] || s.moving() {
 			continue
 		}
-		next, did, err := begin(&k.Shards[0], of[name])
+		next, did, err := begin(s, of[name])
 		if errors.Is(err, ErrNoRoom) {
 			continue // it stays where it is
 		}
 		if err != nil {
 			return err
 		}
-		if len(did) == 0 {
+		if len(did) == 0 || len(next.Nodes) < len(s.Nodes) && !b.answer(next.Nodes) {
 			continue
 		}
 		if next.moving() {

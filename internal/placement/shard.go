@@ -20,6 +20,26 @@ func nodeAt(place ring.NodeID, incarnation uint16) Node {
 	return n
 }
 
+// sound reports whether the shard's replicas can be: with one record of which they cannot nobody
+// could plan.
+func (s *Shard) sound() bool {
+	all := append(s.Replicas(), s.First...)
+	goal := s.goal()
+	slices.Sort(goal)
+	return len(all) <= 2*MembersMax && len(goal) <= ring.ReplicasMax && len(slices.Compact(slices.Clone(goal))) == len(goal) &&
+		!slices.ContainsFunc(all, func(n Node) bool { return n.ID == 0 || n.ID >= 1<<nodeBits })
+}
+
+// checkShards refuses a record with a shard of another keyspace (L1).
+func (c *Catalog) checkShards(k *Keyspace) error {
+	for i := range k.Shards {
+		if id := k.Shards[i].ID; c.shards[id] != "" && c.shards[id] != k.Name {
+			return fmt.Errorf("%w: shard %d is that of keyspace %q", ErrInvalid, id, c.shards[id])
+		}
+	}
+	return nil
+}
+
 // moving reports whether replicas of the shard are on the move.
 func (s *Shard) moving() bool { return len(s.Joining) > 0 || len(s.Leaving) > 0 }
 

@@ -55,8 +55,26 @@ func (c *fakeCluster) records() (*placement.Catalog, error) {
 			Shards: []placement.Shard{{ID: shard, Engine: "raft", First: nodes, Nodes: nodes}}}
 	}
 	c.catalog = placement.NewCatalog(own(placement.System, 1), own(placement.Default, 2))
-	c.catalog.Found(members...)
+	for _, m := range members {
+		if err := c.put(placement.MemberKey(m.ID), m.Encode()); err != nil {
+			return nil, err
+		}
+	}
 	return c.catalog, nil
+}
+
+// start makes a founder one that has started.
+func (c *fakeCluster) start(t *testing.T, id uint64) {
+	t.Helper()
+	records, err := c.records()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := records.Member(id)
+	m.Disk = id
+	if err := c.put(placement.MemberKey(id), m.Encode()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (c *fakeCluster) put(key string, value []byte) error {
@@ -302,6 +320,7 @@ func TestMemberRefusals(t *testing.T) {
 	if _, err := r.node.cluster.DrainNode(ctx, 2, false); err != nil {
 		t.Fatal(err)
 	}
+	r.node.cluster.start(t, 2)
 	r.node.cluster.silent = map[uint64]bool{2: true}
 	wantStatus(t, "remove who decides alone", remove(fakeMember), rpctypes.ErrGRPCUnhealthy)
 }

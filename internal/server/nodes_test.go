@@ -93,10 +93,11 @@ func TestNodesRefusals(t *testing.T) {
 		_, err := client.Remove(ctx, &quoratev1.RemoveNodeRequest{Node: id})
 		return err
 	}
+	r.node.cluster.start(t, 2)
 	r.node.cluster.silent = map[uint64]bool{2: true}
 	for _, c := range []misuse{
 		{"join without name", join(func(r *quoratev1.JoinNodeRequest) { r.Name = "" }), codes.InvalidArgument, "give each node its own"},
-		{"join with a long name", join(func(r *quoratev1.JoinNodeRequest) { r.Name = strings.Repeat("x", 256) }), codes.InvalidArgument, "use up to 255"},
+		{"join with a long name", join(func(r *quoratev1.JoinNodeRequest) { r.Name = strings.Repeat("x", 257) }), codes.InvalidArgument, "use up to 256"},
 		{"join without disk", join(func(r *quoratev1.JoinNodeRequest) { r.Disk = 0 }), codes.InvalidArgument, "send a random one"},
 		{"join without address", join(func(r *quoratev1.JoinNodeRequest) { r.PeerUrls = nil }), codes.InvalidArgument, "write http://HOST:PORT"},
 		{"join with a bad address", join(func(r *quoratev1.JoinNodeRequest) { r.PeerUrls = []string{strings.Repeat("x", 9999)} }), codes.InvalidArgument, "write http://HOST:PORT"},
@@ -135,6 +136,7 @@ func (c *misuse) check(t *testing.T) {
 // Goal: what is on the move is shown with what each replica does, and plans as the ring has them.
 func TestPlacement(t *testing.T) {
 	r, ctx := newRig(t), testContext(t)
+	r.node.cluster.start(t, 2)
 	client := quoratev1.NewPlacementClient(r.conn)
 	shown, err := client.Show(ctx, &quoratev1.ShowPlacementRequest{})
 	if err != nil || shown.Paused || len(shown.Nodes) != 2 || len(shown.Moving) != 0 || len(shown.Lost) != 0 || shown.Keyspaces != 2 {

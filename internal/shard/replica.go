@@ -135,6 +135,20 @@ func (r *Replica) Unapplied() int { return int(max(r.cache.end(), r.applied+1) -
 // State is who leads, as last reported to Outcome.
 func (r *Replica) State() LeaderState { return r.state }
 
+// Decided is the newest membership that is decided and applied here. It is not known while entries
+// are being applied, nor before the first change.
+func (r *Replica) Decided() (c consensus.Configuration, known bool) {
+	if r.applying || r.install != nil {
+		return c, false
+	}
+	applied := r.applier.store.Applied()
+	if len(applied.Configuration) == 0 {
+		return c, false
+	}
+	c, err := consensus.DecodeConfiguration(applied.Configuration)
+	return c, err == nil
+}
+
 // Roles counts the changes of role, leader, epoch or configuration.
 func (r *Replica) Roles() uint64 { return r.roles }
 
