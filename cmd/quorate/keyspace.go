@@ -111,9 +111,10 @@ digits and dashes, and no dash at its ends. The engine is chosen once and for al
 	engine.complete(cmd)
 	replicas := addDevFlag(cmd.Flags(), &flagSpec{name: flagReplicas, kind: natural, note: "nodes that have a replica: 1, 3, 5 or 7 (default 3, or 1 on fewer nodes)"})
 	quota := addDevFlag(cmd.Flags(), &flagSpec{name: flagQuotaBytes, kind: integer, note: "bytes of data before writes are rejected; -1 is no quota (default 2 GiB)"})
+	limits := addLimitFlags(cmd)
 	f := addKeyspaceFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		request := &quoratev1.CreateRequest{Name: args[0], Engine: engines.text, Replicas: uint32(number(replicas)), QuotaBytes: number(quota)}
+		request := &quoratev1.CreateRequest{Name: args[0], Engine: engines.text, Replicas: uint32(number(replicas)), QuotaBytes: number(quota), Limits: limits.message()}
 		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.CreateResponse, error) {
 			return k.Create(ctx, request)
 		})
@@ -121,7 +122,7 @@ digits and dashes, and no dash at its ends. The engine is chosen once and for al
 			return err
 		}
 		k := r.GetKeyspace()
-		return printChange(p, f, k, fmt.Sprintf("created %s: engine %s, %s, on %s", k.GetName(), k.GetEngine(), quotaText(k.GetQuotaBytes()), nodesText(k)))
+		return printChange(p, f, k, fmt.Sprintf("created %s: engine %s, %s, on %s", k.GetName(), k.GetEngine(), limitsText(k), nodesText(k)))
 	}
 	return cmd
 }
@@ -189,27 +190,35 @@ func newKeyspaceDescribe(p *process) *cobra.Command {
 func newKeyspaceUpdate(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update NAME",
-		Short: "Change a keyspace's quota",
+		Short: "Change a keyspace's limits",
+		Long: `Change a keyspace's limits; those that are not named stay. Limits on watchers and rates hold for
+each node that answers, by itself. Calls above a rate are refused with "too many requests".`,
 		Example: `  quorate keyspace update team-a --quota-bytes 8589934592
+  quorate keyspace update team-a --quota-keys 100000 --max-requests-per-second 500
   quorate keyspace update team-a --quota-bytes -1       no quota`,
 		Args: oneName,
 	}
 	quota := addDevFlag(cmd.Flags(), &flagSpec{name: flagQuotaBytes, kind: integer, note: "bytes of data before writes are rejected; -1 is no quota"})
+	limits := addLimitFlags(cmd)
 	f := addKeyspaceFlags(cmd)
 	cmd.ValidArgsFunction = f.names(p, quoratev1.Keyspace_ACTIVE)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if !cmd.Flags().Changed(flagQuotaBytes) {
-			return usagef("update changes nothing: add --%s", flagQuotaBytes)
+		request := &quoratev1.UpdateRequest{Name: args[0], Limits: limits.message()}
+		if cmd.Flags().Changed(flagQuotaBytes) {
+			bytes := number(quota)
+			request.QuotaBytes = &bytes
 		}
-		bytes := number(quota)
+		if request.QuotaBytes == nil && request.Limits == nil {
+			return usagef("update changes nothing: add --%s or another limit", flagQuotaBytes)
+		}
 		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.UpdateResponse, error) {
-			return k.Update(ctx, &quoratev1.UpdateRequest{Name: args[0], QuotaBytes: &bytes})
+			return k.Update(ctx, request)
 		})
 		if err != nil {
 			return err
 		}
 		k := r.GetKeyspace()
-		return printChange(p, f, k, fmt.Sprintf("updated %s: %s", k.GetName(), quotaText(k.GetQuotaBytes())))
+		return printChange(p, f, k, fmt.Sprintf("updated %s: %s", k.GetName(), limitsText(k)))
 	}
 	return cmd
 }

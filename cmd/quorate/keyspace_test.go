@@ -73,6 +73,7 @@ func (f *fakeKeyspaces) Create(ctx context.Context, r *quoratev1.CreateRequest) 
 	if r.QuotaBytes != 0 {
 		k.QuotaBytes = r.QuotaBytes
 	}
+	k.Limits = r.Limits
 	f.list = append(f.list, k)
 	return &quoratev1.CreateResponse{Keyspace: k}, nil
 }
@@ -106,7 +107,12 @@ func (f *fakeKeyspaces) Update(_ context.Context, r *quoratev1.UpdateRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	k.QuotaBytes = r.GetQuotaBytes()
+	if r.QuotaBytes != nil {
+		k.QuotaBytes = r.GetQuotaBytes()
+	}
+	if r.Limits != nil {
+		k.Limits = r.Limits
+	}
 	k.Epoch++
 	return &quoratev1.UpdateResponse{Keyspace: k}, nil
 }

@@ -304,6 +304,7 @@ func (c *carrier) keep(record *placement.Keyspace) error {
 	}
 	k.deleted.Store(record.State == placement.Deleted)
 	k.quota.Store(record.QuotaBytes)
+	k.limiter.Set(record.Limits)
 	c.n.unquoted.add(k)
 	return nil
 }

@@ -98,8 +98,10 @@ type Keyspace struct {
 	// deleted.
 	DeletedUnixSeconds int64 `protobuf:"varint,9,opt,name=deleted_unix_seconds,json=deletedUnixSeconds,proto3" json:"deleted_unix_seconds,omitempty"`
 	ExpiresUnixSeconds int64 `protobuf:"varint,10,opt,name=expires_unix_seconds,json=expiresUnixSeconds,proto3" json:"expires_unix_seconds,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// What it may have beside quota_bytes; unset is no limit at all.
+	Limits        *Limits `protobuf:"bytes,14,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Keyspace) Reset() {
@@ -202,6 +204,103 @@ func (x *Keyspace) GetExpiresUnixSeconds() int64 {
 	return 0
 }
 
+func (x *Keyspace) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limits bound what a keyspace may take from those beside it. In a Keyspace, 0 is no limit; in
+// a request -1 is none, and 0 leaves what there is, which is none for a new keyspace. Each is
+// 2^40 at most.
+type Limits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many keys may exist; 1 or more. A write that would make one more is rejected as above
+	// quota_bytes. The keys that exist can be put and deleted.
+	Keys int64 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	// How many leases there may be; 1 or more. Granting one more answers RESOURCE_EXHAUSTED.
+	Leases int64 `protobuf:"varint,2,opt,name=leases,proto3" json:"leases,omitempty"`
+	// How many watchers; 1 or more. One more is answered by a message that says both created and
+	// canceled, and why. This and the rates below hold for each node that answers, by itself: a
+	// keyspace gets no more than one times the nodes that carry it.
+	Watchers int64 `protobuf:"varint,3,opt,name=watchers,proto3" json:"watchers,omitempty"`
+	// How many calls per second; 1 or more. After a pause those of a second may come at once.
+	// One more answers RESOURCE_EXHAUSTED "etcdserver: too many requests". A stream counts when
+	// it begins; each of its messages counts, too, and waits instead of being refused.
+	RequestsPerSecond int64 `protobuf:"varint,4,opt,name=requests_per_second,json=requestsPerSecond,proto3" json:"requests_per_second,omitempty"`
+	// How many bytes of requests per second; 65536 or more. Likewise; a larger request passes
+	// when the bytes before it are paid for.
+	BytesPerSecond int64 `protobuf:"varint,5,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Limits) GetKeys() int64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *Limits) GetLeases() int64 {
+	if x != nil {
+		return x.Leases
+	}
+	return 0
+}
+
+func (x *Limits) GetWatchers() int64 {
+	if x != nil {
+		return x.Watchers
+	}
+	return 0
+}
+
+func (x *Limits) GetRequestsPerSecond() int64 {
+	if x != nil {
+		return x.RequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Limits) GetBytesPerSecond() int64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
 // Shard is one consensus group of a keyspace.
 type Shard struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -220,7 +319,7 @@ type Shard struct {
 
 func (x *Shard) Reset() {
 	*x = Shard{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[1]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +331,7 @@ func (x *Shard) String() string {
 func (*Shard) ProtoMessage() {}
 
 func (x *Shard) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[1]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +344,7 @@ func (x *Shard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Shard.ProtoReflect.Descriptor instead.
 func (*Shard) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{1}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Shard) GetId() uint64 {
@@ -291,7 +390,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[2]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -303,7 +402,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[2]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -316,7 +415,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{2}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Replica) GetNode() uint64 {
@@ -349,14 +448,16 @@ type CreateRequest struct {
 	// How many replicas: 1, 3, 5 or 7; 0 is 3, or 1 if the cluster has fewer than 3 nodes.
 	Replicas uint32 `protobuf:"varint,3,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// The limit of the logical size in bytes, 1 MiB or more; 0 is 2 GiB, -1 no limit.
-	QuotaBytes    int64 `protobuf:"varint,4,opt,name=quota_bytes,json=quotaBytes,proto3" json:"quota_bytes,omitempty"`
+	QuotaBytes int64 `protobuf:"varint,4,opt,name=quota_bytes,json=quotaBytes,proto3" json:"quota_bytes,omitempty"`
+	// Further limits.
+	Limits        *Limits `protobuf:"bytes,5,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[3]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +469,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[3]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +482,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{3}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateRequest) GetName() string {
@@ -412,6 +513,13 @@ func (x *CreateRequest) GetQuotaBytes() int64 {
 	return 0
 }
 
+func (x *CreateRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 type CreateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keyspace      *Keyspace              `protobuf:"bytes,1,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
@@ -421,7 +529,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[4]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +541,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[4]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +554,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{4}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateResponse) GetKeyspace() *Keyspace {
@@ -469,7 +577,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[5]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +589,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[5]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +602,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{5}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListRequest) GetIncludeDeleted() bool {
@@ -520,7 +628,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[6]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +640,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[6]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +653,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{6}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListResponse) GetKeyspaces() []*Keyspace {
@@ -566,7 +674,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[7]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +686,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[7]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +699,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{7}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DescribeRequest) GetName() string {
@@ -617,7 +725,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[8]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +737,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[8]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +750,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{8}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DescribeResponse) GetKeyspace() *Keyspace {
@@ -657,14 +765,16 @@ type UpdateRequest struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The new limit of the logical size in bytes, 1 MiB or more; -1 is no limit. Unset: it
 	// stays. A request that sets nothing is refused with INVALID_ARGUMENT.
-	QuotaBytes    *int64 `protobuf:"varint,2,opt,name=quota_bytes,json=quotaBytes,proto3,oneof" json:"quota_bytes,omitempty"`
+	QuotaBytes *int64 `protobuf:"varint,2,opt,name=quota_bytes,json=quotaBytes,proto3,oneof" json:"quota_bytes,omitempty"`
+	// The limits to be changed; those that are 0 stay.
+	Limits        *Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[9]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +786,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[9]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +799,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{9}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateRequest) GetName() string {
@@ -706,6 +816,13 @@ func (x *UpdateRequest) GetQuotaBytes() int64 {
 	return 0
 }
 
+func (x *UpdateRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 type UpdateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keyspace      *Keyspace              `protobuf:"bytes,1,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
@@ -715,7 +832,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[10]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +844,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[10]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +857,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{10}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateResponse) GetKeyspace() *Keyspace {
@@ -759,7 +876,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[11]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +888,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[11]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +901,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{11}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteRequest) GetName() string {
@@ -803,7 +920,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[12]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +932,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[12]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +945,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{12}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteResponse) GetKeyspace() *Keyspace {
@@ -847,7 +964,7 @@ type UndeleteRequest struct {
 
 func (x *UndeleteRequest) Reset() {
 	*x = UndeleteRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[13]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +976,7 @@ func (x *UndeleteRequest) String() string {
 func (*UndeleteRequest) ProtoMessage() {}
 
 func (x *UndeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[13]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +989,7 @@ func (x *UndeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteRequest.ProtoReflect.Descriptor instead.
 func (*UndeleteRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{13}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UndeleteRequest) GetName() string {
@@ -891,7 +1008,7 @@ type UndeleteResponse struct {
 
 func (x *UndeleteResponse) Reset() {
 	*x = UndeleteResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[14]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1020,7 @@ func (x *UndeleteResponse) String() string {
 func (*UndeleteResponse) ProtoMessage() {}
 
 func (x *UndeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[14]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1033,7 @@ func (x *UndeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteResponse.ProtoReflect.Descriptor instead.
 func (*UndeleteResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{14}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UndeleteResponse) GetKeyspace() *Keyspace {
@@ -931,7 +1048,7 @@ var File_quorate_v1_keyspaces_proto protoreflect.FileDescriptor
 const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\n" +
 	"\x1aquorate/v1/keyspaces.proto\x12\n" +
-	"quorate.v1\"\xb5\x03\n" +
+	"quorate.v1\"\xe1\x03\n" +
 	"\bKeyspace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.quorate.v1.Keyspace.StateR\x05state\x12\x16\n" +
@@ -944,12 +1061,19 @@ const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\x14created_unix_seconds\x18\b \x01(\x03R\x12createdUnixSeconds\x120\n" +
 	"\x14deleted_unix_seconds\x18\t \x01(\x03R\x12deletedUnixSeconds\x120\n" +
 	"\x14expires_unix_seconds\x18\n" +
-	" \x01(\x03R\x12expiresUnixSeconds\"7\n" +
+	" \x01(\x03R\x12expiresUnixSeconds\x12*\n" +
+	"\x06limits\x18\x0e \x01(\v2\x12.quorate.v1.LimitsR\x06limits\"7\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06ACTIVE\x10\x01\x12\v\n" +
-	"\aDELETED\x10\x02\"x\n" +
+	"\aDELETED\x10\x02\"\xaa\x01\n" +
+	"\x06Limits\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\x03R\x04keys\x12\x16\n" +
+	"\x06leases\x18\x02 \x01(\x03R\x06leases\x12\x1a\n" +
+	"\bwatchers\x18\x03 \x01(\x03R\bwatchers\x12.\n" +
+	"\x13requests_per_second\x18\x04 \x01(\x03R\x11requestsPerSecond\x12(\n" +
+	"\x10bytes_per_second\x18\x05 \x01(\x03R\x0ebytesPerSecond\"x\n" +
 	"\x05Shard\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06engine\x18\x02 \x01(\tR\x06engine\x12\x16\n" +
@@ -958,13 +1082,14 @@ const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\aReplica\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x04R\x04node\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12\x14\n" +
-	"\x05leads\x18\x03 \x01(\bR\x05leads\"x\n" +
+	"\x05leads\x18\x03 \x01(\bR\x05leads\"\xa4\x01\n" +
 	"\rCreateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06engine\x18\x02 \x01(\tR\x06engine\x12\x1a\n" +
 	"\breplicas\x18\x03 \x01(\rR\breplicas\x12\x1f\n" +
 	"\vquota_bytes\x18\x04 \x01(\x03R\n" +
-	"quotaBytes\"B\n" +
+	"quotaBytes\x12*\n" +
+	"\x06limits\x18\x05 \x01(\v2\x12.quorate.v1.LimitsR\x06limits\"B\n" +
 	"\x0eCreateResponse\x120\n" +
 	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"Z\n" +
 	"\vListRequest\x12'\n" +
@@ -976,11 +1101,12 @@ const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\"\n" +
 	"\fserializable\x18\x02 \x01(\bR\fserializable\"D\n" +
 	"\x10DescribeResponse\x120\n" +
-	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"Y\n" +
+	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"\x85\x01\n" +
 	"\rUpdateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
 	"\vquota_bytes\x18\x02 \x01(\x03H\x00R\n" +
-	"quotaBytes\x88\x01\x01B\x0e\n" +
+	"quotaBytes\x88\x01\x01\x12*\n" +
+	"\x06limits\x18\x04 \x01(\v2\x12.quorate.v1.LimitsR\x06limitsB\x0e\n" +
 	"\f_quota_bytes\"B\n" +
 	"\x0eUpdateResponse\x120\n" +
 	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"#\n" +
@@ -1013,52 +1139,56 @@ func file_quorate_v1_keyspaces_proto_rawDescGZIP() []byte {
 }
 
 var file_quorate_v1_keyspaces_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_quorate_v1_keyspaces_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_quorate_v1_keyspaces_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_quorate_v1_keyspaces_proto_goTypes = []any{
 	(Keyspace_State)(0),      // 0: quorate.v1.Keyspace.State
 	(*Keyspace)(nil),         // 1: quorate.v1.Keyspace
-	(*Shard)(nil),            // 2: quorate.v1.Shard
-	(*Replica)(nil),          // 3: quorate.v1.Replica
-	(*CreateRequest)(nil),    // 4: quorate.v1.CreateRequest
-	(*CreateResponse)(nil),   // 5: quorate.v1.CreateResponse
-	(*ListRequest)(nil),      // 6: quorate.v1.ListRequest
-	(*ListResponse)(nil),     // 7: quorate.v1.ListResponse
-	(*DescribeRequest)(nil),  // 8: quorate.v1.DescribeRequest
-	(*DescribeResponse)(nil), // 9: quorate.v1.DescribeResponse
-	(*UpdateRequest)(nil),    // 10: quorate.v1.UpdateRequest
-	(*UpdateResponse)(nil),   // 11: quorate.v1.UpdateResponse
-	(*DeleteRequest)(nil),    // 12: quorate.v1.DeleteRequest
-	(*DeleteResponse)(nil),   // 13: quorate.v1.DeleteResponse
-	(*UndeleteRequest)(nil),  // 14: quorate.v1.UndeleteRequest
-	(*UndeleteResponse)(nil), // 15: quorate.v1.UndeleteResponse
+	(*Limits)(nil),           // 2: quorate.v1.Limits
+	(*Shard)(nil),            // 3: quorate.v1.Shard
+	(*Replica)(nil),          // 4: quorate.v1.Replica
+	(*CreateRequest)(nil),    // 5: quorate.v1.CreateRequest
+	(*CreateResponse)(nil),   // 6: quorate.v1.CreateResponse
+	(*ListRequest)(nil),      // 7: quorate.v1.ListRequest
+	(*ListResponse)(nil),     // 8: quorate.v1.ListResponse
+	(*DescribeRequest)(nil),  // 9: quorate.v1.DescribeRequest
+	(*DescribeResponse)(nil), // 10: quorate.v1.DescribeResponse
+	(*UpdateRequest)(nil),    // 11: quorate.v1.UpdateRequest
+	(*UpdateResponse)(nil),   // 12: quorate.v1.UpdateResponse
+	(*DeleteRequest)(nil),    // 13: quorate.v1.DeleteRequest
+	(*DeleteResponse)(nil),   // 14: quorate.v1.DeleteResponse
+	(*UndeleteRequest)(nil),  // 15: quorate.v1.UndeleteRequest
+	(*UndeleteResponse)(nil), // 16: quorate.v1.UndeleteResponse
 }
 var file_quorate_v1_keyspaces_proto_depIdxs = []int32{
 	0,  // 0: quorate.v1.Keyspace.state:type_name -> quorate.v1.Keyspace.State
-	2,  // 1: quorate.v1.Keyspace.shards:type_name -> quorate.v1.Shard
-	3,  // 2: quorate.v1.Shard.replicas:type_name -> quorate.v1.Replica
-	1,  // 3: quorate.v1.CreateResponse.keyspace:type_name -> quorate.v1.Keyspace
-	1,  // 4: quorate.v1.ListResponse.keyspaces:type_name -> quorate.v1.Keyspace
-	1,  // 5: quorate.v1.DescribeResponse.keyspace:type_name -> quorate.v1.Keyspace
-	1,  // 6: quorate.v1.UpdateResponse.keyspace:type_name -> quorate.v1.Keyspace
-	1,  // 7: quorate.v1.DeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
-	1,  // 8: quorate.v1.UndeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
-	4,  // 9: quorate.v1.Keyspaces.Create:input_type -> quorate.v1.CreateRequest
-	6,  // 10: quorate.v1.Keyspaces.List:input_type -> quorate.v1.ListRequest
-	8,  // 11: quorate.v1.Keyspaces.Describe:input_type -> quorate.v1.DescribeRequest
-	10, // 12: quorate.v1.Keyspaces.Update:input_type -> quorate.v1.UpdateRequest
-	12, // 13: quorate.v1.Keyspaces.Delete:input_type -> quorate.v1.DeleteRequest
-	14, // 14: quorate.v1.Keyspaces.Undelete:input_type -> quorate.v1.UndeleteRequest
-	5,  // 15: quorate.v1.Keyspaces.Create:output_type -> quorate.v1.CreateResponse
-	7,  // 16: quorate.v1.Keyspaces.List:output_type -> quorate.v1.ListResponse
-	9,  // 17: quorate.v1.Keyspaces.Describe:output_type -> quorate.v1.DescribeResponse
-	11, // 18: quorate.v1.Keyspaces.Update:output_type -> quorate.v1.UpdateResponse
-	13, // 19: quorate.v1.Keyspaces.Delete:output_type -> quorate.v1.DeleteResponse
-	15, // 20: quorate.v1.Keyspaces.Undelete:output_type -> quorate.v1.UndeleteResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	3,  // 1: quorate.v1.Keyspace.shards:type_name -> quorate.v1.Shard
+	2,  // 2: quorate.v1.Keyspace.limits:type_name -> quorate.v1.Limits
+	4,  // 3: quorate.v1.Shard.replicas:type_name -> quorate.v1.Replica
+	2,  // 4: quorate.v1.CreateRequest.limits:type_name -> quorate.v1.Limits
+	1,  // 5: quorate.v1.CreateResponse.keyspace:type_name -> quorate.v1.Keyspace
+	1,  // 6: quorate.v1.ListResponse.keyspaces:type_name -> quorate.v1.Keyspace
+	1,  // 7: quorate.v1.DescribeResponse.keyspace:type_name -> quorate.v1.Keyspace
+	2,  // 8: quorate.v1.UpdateRequest.limits:type_name -> quorate.v1.Limits
+	1,  // 9: quorate.v1.UpdateResponse.keyspace:type_name -> quorate.v1.Keyspace
+	1,  // 10: quorate.v1.DeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
+	1,  // 11: quorate.v1.UndeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
+	5,  // 12: quorate.v1.Keyspaces.Create:input_type -> quorate.v1.CreateRequest
+	7,  // 13: quorate.v1.Keyspaces.List:input_type -> quorate.v1.ListRequest
+	9,  // 14: quorate.v1.Keyspaces.Describe:input_type -> quorate.v1.DescribeRequest
+	11, // 15: quorate.v1.Keyspaces.Update:input_type -> quorate.v1.UpdateRequest
+	13, // 16: quorate.v1.Keyspaces.Delete:input_type -> quorate.v1.DeleteRequest
+	15, // 17: quorate.v1.Keyspaces.Undelete:input_type -> quorate.v1.UndeleteRequest
+	6,  // 18: quorate.v1.Keyspaces.Create:output_type -> quorate.v1.CreateResponse
+	8,  // 19: quorate.v1.Keyspaces.List:output_type -> quorate.v1.ListResponse
+	10, // 20: quorate.v1.Keyspaces.Describe:output_type -> quorate.v1.DescribeResponse
+	12, // 21: quorate.v1.Keyspaces.Update:output_type -> quorate.v1.UpdateResponse
+	14, // 22: quorate.v1.Keyspaces.Delete:output_type -> quorate.v1.DeleteResponse
+	16, // 23: quorate.v1.Keyspaces.Undelete:output_type -> quorate.v1.UndeleteResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_quorate_v1_keyspaces_proto_init() }
@@ -1066,14 +1196,14 @@ func file_quorate_v1_keyspaces_proto_init() {
 	if File_quorate_v1_keyspaces_proto != nil {
 		return
 	}
-	file_quorate_v1_keyspaces_proto_msgTypes[9].OneofWrappers = []any{}
+	file_quorate_v1_keyspaces_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorate_v1_keyspaces_proto_rawDesc), len(file_quorate_v1_keyspaces_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
