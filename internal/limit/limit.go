@@ -1,8 +1,8 @@
 // Package limit keeps the limits of one keyspace on one node that are the node's to keep: the
 // rates of its requests, and how many watchers it has here.
 //
-//	B1  A call is refused at once or not at all: nobody waits in a queue, so a keyspace above
-//	    its limit holds nothing that its neighbours need.
+//	B1  Nobody waits for a turn: a call passes or is refused, so a keyspace above its limit
+//	    holds nothing that its neighbours need. Answers of refused calls may be held back.
 //	B2  What is refused costs nothing of a rate.
 //	B3  In any time t at most rate × (t + 1 s) requests pass, and of bytes no more than one
 //	    request above that.
@@ -48,6 +48,7 @@ type Limiter struct {
 	bytes    bucket
 	watchers atomic.Int64
 	refused  [kinds]atomic.Uint64
+	Penalty
 }
 
 // Set replaces the limits. What is above them stays and is not added to.

@@ -144,6 +144,29 @@ func TestWatchers(t *testing.T) {
 	}
 }
 
+// Goal: a hundred clients that ask again and again cost as much as a thousand, and no more than
+// so many are held back.
+func TestPenalty(t *testing.T) {
+	var p Penalty
+	var last time.Duration
+	for n := 1; n <= heldMax; n++ {
+		d := p.Enter()
+		if d < max(last, holdMin) || d > holdMax || n >= 100 && n <= 1000 && d != time.Duration(n)*time.Millisecond {
+			t.Fatalf("the %dth is held for %v", n, d)
+		}
+		last = d
+	}
+	if d := p.Enter(); d != 0 {
+		t.Fatalf("one too many is held for %v", d)
+	}
+	for range heldMax + 1 {
+		p.Leave()
+	}
+	if d := p.Enter(); d != holdMin {
+		t.Fatalf("the first is held for %v again", d)
+	}
+}
+
 // What a call pays (B4), and with a limit.
 func BenchmarkAdmit(b *testing.B) {
 	for name, limits := range map[string]placement.Limits{"none": {}, "rates": {RequestsPerSecond: 1 << 30, BytesPerSecond: 1 << 40}} {

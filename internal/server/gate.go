@@ -146,7 +146,9 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		}
 		return handler(c, req)
 	case *away:
-		return s.forward.unary(c, info.FullMethod, req)
+		resp, err = s.forward.unary(c, info.FullMethod, req)
+		s.passedOn(c, err)
+		return resp, err
 	}
 	if err := s.checkManagement(ctx, info.FullMethod); err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/quorate/quorate/internal/limit"
@@ -16,7 +18,7 @@ import (
 // calls that are cheaper than that. A call counts once, where it is answered: the node that
 // passes it on knows nothing of the keyspace's rates.
 
-// admit refuses a call that is above its keyspace's rates, at once.
+// admit refuses a call that is above its keyspace's rates.
 func (s *Server) admit(c *call, req any) error {
 	if c.keyspace == nil {
 		return nil
@@ -25,7 +27,27 @@ func (s *Server) admit(c *call, req any) error {
 	if !l.Limited() || l.Admit(s.clock.Monotonic(), func() int { return sizeOf(req) }) {
 		return nil
 	}
+	// A connection between nodes has calls of many keyspaces: those held back would take its
+	// streams from the others. The node that has passed the call on holds the answer.
+	if len(metadata.ValueFromIncomingContext(c.Context, forwardedMetadata)) == 0 {
+		hold(c.Context, &l.Penalty)
+	}
 	return rpctypes.ErrGRPCRequestTooManyRequests
+}
+
+// hold holds the answer of a refused call back.
+func hold(ctx context.Context, p *limit.Penalty) {
+	if d := p.Enter(); d > 0 {
+		pause(ctx, d)
+	}
+	p.Leave()
+}
+
+// passedOn holds the answer of a call back that another node has refused.
+func (s *Server) passedOn(ctx context.Context, err error) {
+	if err != nil && status.Convert(err).Message() == rpctypes.ErrorDesc(rpctypes.ErrGRPCRequestTooManyRequests) {
+		hold(ctx, &s.forward.penalty)
+	}
 }
 
 // sizeOf is what a request takes on the wire, or near enough where that was not kept.
