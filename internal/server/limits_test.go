@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/internal/limit"
@@ -178,5 +180,43 @@ func TestKeyAndLeaseQuota(t *testing.T) {
 	}
 	if n := r.limited(limit.Leases); n != 1 {
 		t.Errorf("%v are counted", n)
+	}
+}
+
+// Goal: a refusal is held back, by the node that the client speaks to: between nodes a held
+// call would take other keyspaces' place.
+func TestRefusalsAreHeldBack(t *testing.T) {
+	front, back := newPair(t)
+	ctx := testContext(t)
+	limited := back.node.keyspaces[far].(*fakeKeyspace)
+	limited.limits.Set(placement.Limits{RequestsPerSecond: 1})
+	ask := func(ctx context.Context, r *rig) (took time.Duration, err error) {
+		start := time.Now()
+		_, err = r.kv.Range(inKeyspace(ctx, far), &pb.RangeRequest{Key: bs("a")})
+		return time.Since(start), err
+	}
+	if _, err := ask(ctx, back); err != nil {
+		t.Fatal(err)
+	}
+	const least = 100 * time.Millisecond
+	for _, r := range []*rig{front, back} {
+		if took, err := ask(ctx, r); status.Code(err) != codes.ResourceExhausted || took < least {
+			t.Errorf("refused after %v: %v", took, err)
+		}
+	}
+	stream, err := pb.NewKVClient(front.conn).RangeStream(inKeyspace(ctx, far), &pb.RangeRequest{Key: bs("a")})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a stream: %v", err)
+	}
+	marked := metadata.AppendToOutgoingContext(ctx, forwardedMetadata, "1")
+	if took, err := ask(marked, back); status.Code(err) != codes.ResourceExhausted || took >= least {
+		t.Errorf("passed on, and refused after %v: %v", took, err)
+	}
+	// The next one in is held as the first one, so nobody is left inside.
+	if d := limited.limits.Enter(); d != least {
+		t.Errorf("the next is held for %v", d)
 	}
 }
