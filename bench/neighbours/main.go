@@ -56,14 +56,14 @@ func main() {
 	var o options
 	flag.StringVar(&o.ours, "ours", "", "a built quorate; empty builds ../cmd/quorate")
 	flag.IntVar(&o.neighbours, "neighbours", 8, "how many keyspaces are measured")
-	flag.IntVar(&o.pace, "pace", 25, "puts per second in each of them")
+	flag.IntVar(&o.pace, "pace", 50, "puts per second in each of them")
 	flag.Int64Var(&o.requests, "requests", 100, "limit of the flooded one, per second and node; -1 is none")
 	flag.Int64Var(&o.bytes, "bytes", 1<<20, "likewise, of bytes")
 	flag.IntVar(&o.clients, "clients", 64, "clients that flood it")
 	flag.IntVar(&o.value, "value", 256, "bytes of their values")
 	flag.DurationVar(&o.retry, "retry", 0, "how long a client that floods waits after a refusal")
-	flag.IntVar(&o.turns, "turns", 11, "turns, of three parts")
-	flag.DurationVar(&o.turn, "turn", 5*time.Second, "length of a part")
+	flag.IntVar(&o.turns, "turns", 20, "turns, of three parts")
+	flag.DurationVar(&o.turn, "turn", 2*time.Second, "length of a part")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -177,12 +177,8 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // percentile of a sorted list.
 func percentile(took []time.Duration, p int) time.Duration { return took[(len(took)-1)*p/100] }
 
-// kind is one of the three parts of a turn.
-type kind struct {
-	took []time.Duration // of all turns
-	p99s []float64       // of each, over that of the turn's first part
-	p50s []float64
-}
+// kind is what one of the three parts of a turn has shown.
+type kind struct{ p50s, p99s []float64 } // ms, of each turn
 
 // measure has turns of three parts: alone, beside the flooded keyspace, and alone again. What
 // the third one says over the first is what the machine does by itself.
@@ -194,7 +190,6 @@ func (m *measurement) measure(ctx context.Context) error {
 	var alone, beside, again kind
 	for turn := range m.turns {
 		var counts string
-		var first []time.Duration
 		for i, k := range []*kind{&alone, &beside, &again} {
 			stop := func() string { return counts }
 			if err := m.cluster.AwaitQuiet(ctx); err != nil {
@@ -210,38 +205,25 @@ func (m *measurement) measure(ctx context.Context) error {
 			if counts = stop(); err != nil {
 				return err
 			}
-			if i == 0 {
-				first = took
-			}
-			k.add(took, first)
+			k.p50s, k.p99s = append(k.p50s, ms(percentile(took, 50))), append(k.p99s, ms(percentile(took, 99)))
 		}
-		fmt.Printf("| %d | %s | %s | %s | %.2f | %.2f | %s |\n", turn+1, text(alone.of(m, turn)), text(beside.of(m, turn)), text(again.of(m, turn)),
-			beside.p99s[turn], again.p99s[turn], counts)
+		fmt.Printf("| %d | %s | %s | %s | %.2f | %.2f | %s |\n", turn+1, alone.last(), beside.last(), again.last(),
+			beside.p99s[turn]/alone.p99s[turn], again.p99s[turn]/alone.p99s[turn], counts)
 	}
-	fmt.Printf("| median of the ratios, p50 | | | | %.2f | %.2f | |\n", median(beside.p50s), median(again.p50s))
-	fmt.Printf("| median of the ratios, p99 | | | | **%.2f** | %.2f | |\n", median(beside.p99s), median(again.p99s))
+	without := kind{p50s: append(alone.p50s, again.p50s...), p99s: append(alone.p99s, again.p99s...)}
+	fmt.Printf("| medians | %.1f / %.1f | %.1f / %.1f | %.1f / %.1f | **%.2f** | %.2f | |\n", median(alone.p50s), median(alone.p99s),
+		median(beside.p50s), median(beside.p99s), median(again.p50s), median(again.p99s),
+		median(beside.p99s)/median(without.p99s), median(again.p99s)/median(alone.p99s))
 	return nil
 }
 
-// add takes in a part, and the first of its turn to compare it with.
-func (k *kind) add(took, first []time.Duration) {
-	k.took = append(k.took, took...)
-	k.p50s = append(k.p50s, float64(percentile(took, 50))/float64(percentile(first, 50)))
-	k.p99s = append(k.p99s, float64(percentile(took, 99))/float64(percentile(first, 99)))
+// last is the last turn's.
+func (k *kind) last() string {
+	return fmt.Sprintf("%.1f / %.1f", k.p50s[len(k.p50s)-1], k.p99s[len(k.p99s)-1])
 }
 
-// of is a turn's latencies.
-func (k *kind) of(m *measurement, turn int) []time.Duration {
-	n := len(k.took) / (turn + 1)
-	return k.took[turn*n:]
-}
-
-func text(took []time.Duration) string {
-	return fmt.Sprintf("%.1f / %.1f", ms(percentile(took, 50)), ms(percentile(took, 99)))
-}
-
-func median(ratios []float64) float64 {
-	sorted := slices.Sorted(slices.Values(ratios))
+func median(list []float64) float64 {
+	sorted := slices.Sorted(slices.Values(list))
 	return sorted[len(sorted)/2]
 }
 

@@ -114,7 +114,11 @@ digits and dashes, and no dash at its ends. The engine is chosen once and for al
 	limits := addLimitFlags(cmd)
 	f := addKeyspaceFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		request := &quoratev1.CreateRequest{Name: args[0], Engine: engines.text, Replicas: uint32(number(replicas)), QuotaBytes: number(quota), Limits: limits.message()}
+		request := &quoratev1.CreateRequest{Name: args[0], Engine: engines.text, Replicas: uint32(number(replicas)), QuotaBytes: number(quota)}
+		var err error
+		if request.Limits, err = limits.message(); err != nil {
+			return err
+		}
 		r, err := askKeyspaces(p, cmd, f, func(ctx context.Context, k quoratev1.KeyspacesClient) (*quoratev1.CreateResponse, error) {
 			return k.Create(ctx, request)
 		})
@@ -203,7 +207,11 @@ each node that answers, by itself. Calls above a rate are refused with "too many
 	f := addKeyspaceFlags(cmd)
 	cmd.ValidArgsFunction = f.names(p, quoratev1.Keyspace_ACTIVE)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		request := &quoratev1.UpdateRequest{Name: args[0], Limits: limits.message()}
+		request := &quoratev1.UpdateRequest{Name: args[0]}
+		var err error
+		if request.Limits, err = limits.message(); err != nil {
+			return err
+		}
 		if cmd.Flags().Changed(flagQuotaBytes) {
 			bytes := number(quota)
 			request.QuotaBytes = &bytes

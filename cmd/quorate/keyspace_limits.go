@@ -46,18 +46,23 @@ func addLimitFlags(cmd *cobra.Command) limitFlags {
 	return flags
 }
 
-// message is what the flags say; nil: nothing.
-func (f limitFlags) message() *quoratev1.Limits {
+// message is what the flags say; nil: nothing. A cluster takes 0 for "as it is", which nobody
+// means who writes it.
+func (f limitFlags) message() (*quoratev1.Limits, error) {
 	var l limitsJSON
 	for i, v := range f {
-		*keyspaceLimits[i].in(&l) = number(v)
+		n := number(v)
+		if v.text != "" && n == 0 {
+			return nil, usagef("--%s: use 1 or more, or -1 for no limit", keyspaceLimits[i].flag)
+		}
+		*keyspaceLimits[i].in(&l) = n
 	}
 	if l == (limitsJSON{}) {
-		return nil
+		return nil, nil
 	}
 	return &quoratev1.Limits{
 		Keys: l.Keys, Leases: l.Leases, Watchers: l.Watchers, RequestsPerSecond: l.RequestsPerSecond, BytesPerSecond: l.BytesPerSecond,
-	}
+	}, nil
 }
 
 // limitsOf are a keyspace's limits; nil: there are none.

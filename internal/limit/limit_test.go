@@ -151,7 +151,7 @@ func TestPenalty(t *testing.T) {
 	var last time.Duration
 	for n := 1; n <= heldMax; n++ {
 		d := p.Enter()
-		if d < max(last, holdMin) || d > holdMax || n >= 100 && n <= 1000 && d != time.Duration(n)*time.Millisecond {
+		if d < max(last, holdMin) || d > holdMax || n >= 25 && n <= 500 && d != time.Duration(n)*holdEach {
 			t.Fatalf("the %dth is held for %v", n, d)
 		}
 		last = d

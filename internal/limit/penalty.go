@@ -16,8 +16,8 @@ type Penalty struct{ held atomic.Int64 }
 
 const (
 	holdMin  = 100 * time.Millisecond
-	holdMax  = time.Second
-	holdEach = time.Millisecond
+	holdMax  = 2 * time.Second
+	holdEach = 4 * time.Millisecond
 	heldMax  = 4096
 )
 

@@ -183,6 +183,22 @@ func FuzzDecodeEnvelope(f *testing.F) {
 	})
 }
 
+// FuzzDecodeQuota: no panic on any bytes, and what decodes encodes to something that decodes
+// alike.
+func FuzzDecodeQuota(f *testing.F) {
+	f.Add(appendQuota(nil, &Quota{Bytes: -1}))
+	f.Add(appendQuota(nil, &Quota{Bytes: 300, Keys: 1000}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		q, err := decodeQuota(b)
+		if err != nil {
+			return
+		}
+		if again, err := decodeQuota(appendQuota(nil, &q)); err != nil || again != q {
+			t.Fatalf("%x: %+v, again %+v %v", b, q, again, err)
+		}
+	})
+}
+
 // FuzzApply: whatever a decided command says, a store applies it, rejects it or stops;
 // it does not panic, and two stores agree.
 func FuzzApply(f *testing.F) {
