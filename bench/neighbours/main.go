@@ -57,7 +57,7 @@ func main() {
 	flag.StringVar(&o.ours, "ours", "", "a built quorate; empty builds ../cmd/quorate")
 	flag.IntVar(&o.neighbours, "neighbours", 8, "how many keyspaces are measured")
 	flag.IntVar(&o.pace, "pace", 50, "puts per second in each of them")
-	flag.Int64Var(&o.requests, "requests", 100, "limit of the flooded one, per second and node; -1 is none")
+	flag.Int64Var(&o.requests, "requests", 50, "limit of the flooded one, per second and node; -1 is none")
 	flag.Int64Var(&o.bytes, "bytes", 1<<20, "likewise, of bytes")
 	flag.IntVar(&o.clients, "clients", 64, "clients that flood it")
 	flag.IntVar(&o.value, "value", 256, "bytes of their values")

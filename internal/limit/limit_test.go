@@ -37,7 +37,7 @@ func TestRateIsKept(t *testing.T) {
 				passed++
 			}
 		}
-		if most := (int64(now-first)+int64(time.Second))/price; passed > most {
+		if most := (int64(now-first) + int64(time.Second)) / price; passed > most {
 			t.Fatalf("%d passed in %v at %d per second", passed, now-first, rate)
 		}
 	})
