@@ -68,15 +68,20 @@ digits and dashes, and no dash at its ends. The engine is chosen once and for al
 	engine.complete(cmd)
 	replicas := addDevFlag(cmd.Flags(), &flagSpec{name: flagReplicas, kind: natural, note: "nodes that have a replica: 1, 3, 5 or 7 (default 3, or 1 on fewer nodes)"})
 	quota := addDevFlag(cmd.Flags(), &flagSpec{name: flagQuotaBytes, kind: integer, note: "bytes of data before writes are rejected; -1 is no quota (default 2 GiB)"})
+	limits := addLimitFlags(cmd)
 	f := addClusterFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := &quoratev1.CreateRequest{Name: args[0], Engine: engines.text, Replicas: uint32(number(replicas)), QuotaBytes: number(quota)}
+		var err error
+		if request.Limits, err = limits.message(); err != nil {
+			return err
+		}
 		r, err := askCluster(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.Create, request)
 		if err != nil {
 			return err
 		}
 		k := r.GetKeyspace()
-		return printChange(p, f, jsonOf(k), fmt.Sprintf("created %s: engine %s, %s, on %s", k.GetName(), k.GetEngine(), quotaText(k.GetQuotaBytes()), nodesText(k)))
+		return printChange(p, f, jsonOf(k), fmt.Sprintf("created %s: engine %s, %s, on %s", k.GetName(), k.GetEngine(), limitsText(k), nodesText(k)))
 	}
 	return cmd
 }
@@ -141,20 +146,27 @@ func newKeyspaceDescribe(p *process) *cobra.Command {
 func newKeyspaceUpdate(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update NAME",
-		Short: "Change a keyspace's quota, or how many replicas it has",
-		Long: `Change what flags name, and leave the rest. Replicas come and go one at a time, while clients
-work: 'quorate keyspace describe' shows how far that is.`,
+		Short: "Change a keyspace's limits, or how many replicas it has",
+		Long: `Change what flags name, and leave the rest. Limits on watchers and rates hold for each node that
+answers, by itself; calls above a rate are refused with "too many requests". Replicas come and go one
+at a time, while clients work: 'quorate keyspace describe' shows how far that is.`,
 		Example: `  quorate keyspace update team-a --quota-bytes 8589934592
+  quorate keyspace update team-a --quota-keys 100000 --max-requests-per-second 500
   quorate keyspace update team-a --quota-bytes -1       no quota
   quorate keyspace update team-a --replicas 5`,
 		Args: oneName,
 	}
 	quota := addDevFlag(cmd.Flags(), &flagSpec{name: flagQuotaBytes, kind: integer, note: "bytes of data before writes are rejected; -1 is no quota"})
 	replicas := addDevFlag(cmd.Flags(), &flagSpec{name: flagReplicas, kind: natural, note: "nodes that have a replica: 1, 3, 5 or 7"})
+	limits := addLimitFlags(cmd)
 	f := addClusterFlags(cmd)
 	cmd.ValidArgsFunction = f.names(p, quoratev1.Keyspace_ACTIVE)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := &quoratev1.UpdateRequest{Name: args[0]}
+		var err error
+		if request.Limits, err = limits.message(); err != nil {
+			return err
+		}
 		if cmd.Flags().Changed(flagQuotaBytes) {
 			bytes := number(quota)
 			request.QuotaBytes = &bytes
@@ -163,15 +175,15 @@ work: 'quorate keyspace describe' shows how far that is.`,
 			count := uint32(number(replicas))
 			request.Replicas = &count
 		}
-		if request.QuotaBytes == nil && request.Replicas == nil {
-			return usagef("update changes nothing: add --%s or --%s", flagQuotaBytes, flagReplicas)
+		if request.QuotaBytes == nil && request.Replicas == nil && request.Limits == nil {
+			return usagef("update changes nothing: add --%s, --%s or another limit", flagQuotaBytes, flagReplicas)
 		}
 		r, err := askCluster(p, cmd, f, quoratev1.NewKeyspacesClient, quoratev1.KeyspacesClient.Update, request)
 		if err != nil {
 			return err
 		}
 		k := r.GetKeyspace()
-		return printChange(p, f, jsonOf(k), fmt.Sprintf("updated %s: %s, replicas %d", k.GetName(), quotaText(k.GetQuotaBytes()), k.GetReplicas()))
+		return printChange(p, f, jsonOf(k), fmt.Sprintf("updated %s: %s, replicas %d", k.GetName(), limitsText(k), k.GetReplicas()))
 	}
 	return cmd
 }

@@ -19,6 +19,7 @@ type keyspaceJSON struct {
 	Engine     string      `json:"engine"`
 	Replicas   uint32      `json:"replicas"`
 	QuotaBytes int64       `json:"quota_bytes"` // -1: none
+	Limits     *limitsJSON `json:"limits,omitempty"`
 	Epoch      uint64      `json:"epoch"`
 	Shards     []shardJSON `json:"shards"`
 	// Seconds since 1970; those of a deletion are left out where there is none.
@@ -44,7 +45,7 @@ type replicaJSON struct {
 func jsonOf(k *quoratev1.Keyspace) keyspaceJSON {
 	out := keyspaceJSON{
 		Name: k.GetName(), State: stateText(k), Engine: k.GetEngine(), Replicas: k.GetReplicas(),
-		QuotaBytes: k.GetQuotaBytes(), Epoch: k.GetEpoch(), Shards: []shardJSON{},
+		QuotaBytes: k.GetQuotaBytes(), Epoch: k.GetEpoch(), Shards: []shardJSON{}, Limits: limitsOf(k),
 		Created: k.GetCreatedUnixSeconds(), Deleted: k.GetDeletedUnixSeconds(), Expires: k.GetExpiresUnixSeconds(),
 	}
 	for _, s := range k.GetShards() {
@@ -101,6 +102,7 @@ func printKeyspace(p *process, f *clusterFlags, k *quoratev1.Keyspace) error {
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "name\t%s\nstate\t%s\nengine\t%s\nreplicas\t%d\nquota\t%s\nepoch\t%d\ncreated\t%s\n", k.GetName(), stateText(k), k.GetEngine(),
 		k.GetReplicas(), bytesText(k.GetQuotaBytes()), k.GetEpoch(), timeText(k.GetCreatedUnixSeconds()))
+	printLimits(w, k)
 	if k.GetState() == quoratev1.Keyspace_DELETED {
 		fmt.Fprintf(w, "deleted\t%s\ngone\t%s\n", timeText(k.GetDeletedUnixSeconds()), timeText(k.GetExpiresUnixSeconds()))
 	}

@@ -73,6 +73,7 @@ func (f *fakeKeyspaces) Create(ctx context.Context, r *quoratev1.CreateRequest) 
 	if r.QuotaBytes != 0 {
 		k.QuotaBytes = r.QuotaBytes
 	}
+	k.Limits = r.Limits
 	f.list = append(f.list, k)
 	return &quoratev1.CreateResponse{Keyspace: k}, nil
 }
@@ -111,6 +112,9 @@ func (f *fakeKeyspaces) Update(_ context.Context, r *quoratev1.UpdateRequest) (*
 	}
 	if r.Replicas != nil {
 		k.Replicas = r.GetReplicas()
+	}
+	if r.Limits != nil {
+		k.Limits = r.Limits
 	}
 	k.Epoch++
 	return &quoratev1.UpdateResponse{Keyspace: k}, nil

@@ -289,6 +289,7 @@ func (v clientView) Status() server.NodeStatus {
 		status := keyspaceView{k}.Status()
 		size, quota := k.Size()
 		status.SizeBytes, status.QuotaBytes, status.ProposalsPending = size, max(quota, 0), int64(k.Pending())
+		status.Limited = k.Limiter().Counts()
 		s.Shards = append(s.Shards, status)
 	}
 	return s

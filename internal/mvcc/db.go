@@ -31,6 +31,7 @@ type DB struct {
 	keys   keyspace
 	opts   Options
 	writer Writer // owned by the writing goroutine
+	tally  int64  // of the newest committed state; likewise
 	filter filter
 
 	// generation counts replacements of the whole state; it is odd while one is
@@ -75,6 +76,9 @@ func Open(e engine.Engine, prefix []byte, opts Options) (*DB, error) {
 func (db *DB) load() error {
 	head, err := readHead(db.engine, db.keys)
 	if err != nil {
+		return err
+	}
+	if db.tally, err = readTally(db.engine, db.keys, head); err != nil {
 		return err
 	}
 	// A new salt makes what the cache holds of an earlier state unreachable.

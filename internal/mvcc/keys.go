@@ -10,6 +10,7 @@ import (
 const (
 	tableHead    = 0x01 // (nothing) -> Head
 	tablePruned  = 0x02 // (nothing) -> progress of physical compaction; local
+	tableTally   = 0x05 // (nothing) -> number of keys that exist
 	tableCurrent = 0x10 // key -> newest version, if the key exists
 	tableHistory = 0x11 // key, ^revision, ^sub -> older version or tombstone
 	tableEvents  = 0x12 // revision, sub -> change

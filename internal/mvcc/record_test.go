@@ -44,12 +44,14 @@ func TestGoldenRecords(t *testing.T) {
 		"version      " + hex.EncodeToString(appendRecord(nil, &version{KeyValue: kv, sub: 2})),
 		"tombstone    " + hex.EncodeToString(appendRecord(nil, &version{tombstone: true})),
 		"head         " + hex.EncodeToString(appendHead(nil, Head{Revision: 300, Compacted: -1, Written: 5000, Garbage: 200, Freed: 100})),
+		"tally        " + hex.EncodeToString(appendTally(nil, 300, 70)),
 		"create       " + hex.EncodeToString(appendChange(nil, &change{kind: changeCreate, garbage: 7, key: key})),
 		"update       " + hex.EncodeToString(appendChange(nil, &change{kind: changeUpdate, garbage: 300, prev: stamp{299, 1}, key: key})),
 		"delete       " + hex.EncodeToString(appendChange(nil, &change{kind: changeDelete, superseded: true, prev: stamp{2, 0}, key: key})),
 		"pruned       " + hex.EncodeToString(appendPruned(nil, stamp{300, 1})),
 		"key head     " + hex.EncodeToString(k.table(nil, tableHead)),
 		"key pruned   " + hex.EncodeToString(k.table(nil, tablePruned)),
+		"key tally    " + hex.EncodeToString(k.table(nil, tableTally)),
 		"key current  " + hex.EncodeToString(k.current(nil, key)),
 		"key history  " + hex.EncodeToString(k.history(nil, key, stamp{300, 2})),
 		"key event    " + hex.EncodeToString(k.event(nil, stamp{300, 2})),
@@ -100,6 +102,7 @@ func FuzzDecodeRecords(f *testing.F) {
 	f.Add(appendRecord(nil, &version{KeyValue: KeyValue{Value: []byte("v"), CreateRevision: 1, ModRevision: 2, Version: 1}}))
 	f.Add(appendChange(nil, &change{kind: changeUpdate, prev: stamp{1, 0}, key: []byte("k")}))
 	f.Add(appendHead(nil, Head{Revision: 1, Compacted: -1}))
+	f.Add(appendTally(nil, 300, 70))
 	k := keyspace{prefix: []byte("p")}
 	f.Add(k.history(nil, []byte("a\x00"), stamp{1, 2}))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -118,6 +121,11 @@ func FuzzDecodeRecords(f *testing.F) {
 		if h, err := decodeHead(b); err == nil {
 			if h2, err := decodeHead(appendHead(nil, h)); err != nil || h != h2 {
 				t.Fatalf("head %x: %+v, again %+v %v", b, h, h2, err)
+			}
+		}
+		if rev, n, err := decodeTally(b); err == nil {
+			if rev2, n2, err := decodeTally(appendTally(nil, rev, n)); err != nil || rev != rev2 || n != n2 {
+				t.Fatalf("tally %x: %d %d, again %d %d %v", b, rev, n, rev2, n2, err)
 			}
 		}
 		if len(b) > 2 {

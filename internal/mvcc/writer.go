@@ -27,6 +27,7 @@ type Writer struct {
 	r      reader        // the engine's state at Begin; nobody else writes it
 	lookup engine.Lookup // of the same state; made when first needed
 	head   Head          // the state with the writer's changes
+	keys   int64         // how many exist in it
 
 	overlay  map[string]*cell // newest version of each key changed since Begin
 	touched  []*cell          // the same, in the order of their first change
@@ -85,6 +86,7 @@ func (w *Writer) Begin() {
 	w.wantPrev = w.db.mu.hub.prevWatchers > 0
 	w.db.mu.Unlock()
 	w.r.rev = w.head.Revision
+	w.keys = w.db.tally
 }
 
 // Batch is the engine batch under way, for the tables of the store above.
@@ -222,6 +224,7 @@ func (w *Writer) change(kind changeKind, next version, p *prior) error {
 	e.Delete, e.KV, e.sub, e.kind, e.garbage = next.tombstone, next.KeyValue, next.sub, kind, w.head.Garbage
 	w.linkPrior(e, p)
 	w.events = append(w.events, e)
+	w.keys += e.delta()
 
 	c := p.cell
 	if c == nil {
@@ -348,6 +351,11 @@ func (w *Writer) Commit() error {
 	if err := w.writeEvents(); err != nil {
 		return err
 	}
+	if len(w.events) > 0 {
+		if err := w.writeTally(); err != nil {
+			return err
+		}
+	}
 	w.keyBuf = w.r.keys.table(w.keyBuf, tableHead)
 	w.valueBuf = appendHead(w.valueBuf[:0], w.head)
 	if err := w.batch.Set(w.keyBuf, w.valueBuf); err != nil {
@@ -370,6 +378,7 @@ func (w *Writer) Commit() error {
 		}
 	}
 	w.db.cached.Store(w.head.Revision)
+	w.db.tally = w.keys
 	batch := w.batch
 	w.batch = nil
 	w.db.publish(w.head, w.events)

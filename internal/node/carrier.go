@@ -358,6 +358,7 @@ func (c *carrier) keep(record *placement.Keyspace) error {
 	if record.QuotaBytes != 0 { // that of the default keyspace is a flag's
 		k.quota.Store(record.QuotaBytes)
 	}
+	k.limiter.Set(record.Limits)
 	c.n.unquoted.add(k)
 	return nil
 }

@@ -91,9 +91,9 @@ func (n *Node) setQuotas(ctx context.Context) error {
 	return errs
 }
 
-// setQuota is a keyspace's leader's duty: the quota is replicated, so that every replica
-// gives the same verdict.
-func (k *Keyspace) setQuota(ctx context.Context, want int64) error {
+// setQuota is a keyspace's leader's duty: the quota, with the limits on keys and leases, is
+// replicated, so that every replica gives the same verdict.
+func (k *Keyspace) setQuota(ctx context.Context, bytes int64) error {
 	if !k.Status().Leads {
 		return nil
 	}
@@ -102,10 +102,12 @@ func (k *Keyspace) setQuota(ctx context.Context, want int64) error {
 		return err
 	}
 	quota, err := view.Quota()
+	limits := k.limiter.Get()
+	want := store.Quota{Bytes: bytes, Keys: limits.Keys, Leases: limits.Leases}
 	if err = errors.Join(err, view.Close()); err != nil || quota == want {
 		return err
 	}
-	request := store.SetQuotaRequest{Bytes: want}
+	request := store.SetQuotaRequest(want)
 	_, err = k.Propose(ctx, store.KindSetQuota, request.AppendTo(nil))
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/consensus/quorum"
+	"github.com/quorate/quorate/internal/limit"
 	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/shard"
@@ -36,6 +37,7 @@ type Keyspace struct {
 	// elsewhere: this replica is on its way in or out, and clients are served by others.
 	elsewhere atomic.Bool
 	quota     atomic.Int64 // what its leader is to set, in bytes; below zero: none
+	limiter   limit.Limiter
 	// installs keeps physical compaction and the install of a snapshot apart.
 	installs sync.Mutex
 	prunedTo int64 // the compaction that was physically done last; with installs
@@ -162,6 +164,9 @@ func (k *Keyspace) lease(ctx context.Context, id int64, renew bool) (ttl, remain
 	}
 }
 
+// Limiter keeps the keyspace's limits on this node. It is the same one in every call.
+func (k *Keyspace) Limiter() *limit.Limiter { return &k.limiter }
+
 // Size is the keyspace's logical size here and its quota, in bytes; a quota below
 // zero is none.
 func (k *Keyspace) Size() (bytes, quota int64) {
@@ -170,11 +175,11 @@ func (k *Keyspace) Size() (bytes, quota int64) {
 		return 0, 0
 	}
 	defer view.Close()
-	quota, err = view.Quota()
+	q, err := view.Quota()
 	if err != nil {
 		return 0, 0
 	}
-	return view.LogicalBytes(), quota
+	return view.LogicalBytes(), q.Bytes
 }
 
 // Pending is the number of commands of this node that wait for their result.

@@ -336,6 +336,10 @@ func (c *Catalog) check(spec Spec, cluster *Cluster) (Keyspace, error) {
 	if err := checkQuota(k.QuotaBytes); err != nil {
 		return k, err
 	}
+	var err error
+	if k.Limits, err = k.Limits.with(&spec.Limits); err != nil {
+		return k, err
+	}
 	old, exists := c.keyspaces[spec.Name]
 	switch {
 	case own(spec.Name):
@@ -439,6 +443,9 @@ func (c *Catalog) Update(name string, change Change) (Keyspace, error) {
 			return k, err
 		}
 		k.QuotaBytes = *change.QuotaBytes
+	}
+	if k.Limits, err = k.Limits.with(&change.Limits); err != nil {
+		return k, err
 	}
 	if change.Replicas != nil {
 		want, carriers := *change.Replicas, c.carriers()

@@ -69,12 +69,15 @@ type Spec struct {
 	Replicas int    // 1, 3, 5 or 7; default 3, on fewer nodes 1
 	// QuotaBytes limits the logical size: 2 GiB by default, -1 is no limit.
 	QuotaBytes int64
+	Limits     Limits
 }
 
-// Change is what somebody asks for who updates one. Nil fields stay as they are.
+// Change is what somebody asks for who updates one. Nil fields stay as they are, and so do
+// limits of zero.
 type Change struct {
 	QuotaBytes *int64
 	Replicas   *int
+	Limits     Limits
 }
 
 // Shard is what one consensus group of a keyspace replicates, and where its replicas are. They
@@ -123,6 +126,7 @@ type Keyspace struct {
 	State      State   `json:"state"`
 	Replicas   int     `json:"replicas"` // wanted, of each shard; 0: as OwnReplicas says
 	QuotaBytes int64   `json:"quotaBytes"`
+	Limits     Limits  `json:"limits,omitzero"`
 	Shards     []Shard `json:"shards"`            // one, so far
 	Created    int64   `json:"created"`           // seconds since 1970
 	DeletedAt  int64   `json:"deleted,omitempty"` // likewise, of a deleted one

@@ -31,6 +31,7 @@ var errorTable = map[error]error{
 	store.ErrLeaseNotFound:     rpctypes.ErrGRPCLeaseNotFound,
 	store.ErrLeaseExists:       rpctypes.ErrGRPCLeaseExist,
 	store.ErrLeaseTTLTooLarge:  rpctypes.ErrGRPCLeaseTTLTooLarge,
+	store.ErrTooManyLeases:     status.Error(codes.ResourceExhausted, store.ErrTooManyLeases.Error()),
 	store.ErrEmptyKey:          rpctypes.ErrGRPCEmptyKey,
 	store.ErrValueProvided:     rpctypes.ErrGRPCValueProvided,
 	store.ErrLeaseProvided:     rpctypes.ErrGRPCLeaseProvided,

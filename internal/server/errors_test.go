@@ -45,7 +45,7 @@ func TestErrorTableIsComplete(t *testing.T) {
 		"store.ErrCompacted": store.ErrCompacted, "store.ErrFutureRevision": store.ErrFutureRevision,
 		"store.ErrNoSpace": store.ErrNoSpace, "store.ErrKeyNotFound": store.ErrKeyNotFound,
 		"store.ErrLeaseNotFound": store.ErrLeaseNotFound, "store.ErrLeaseExists": store.ErrLeaseExists,
-		"store.ErrLeaseTTLTooLarge": store.ErrLeaseTTLTooLarge, "store.ErrEmptyKey": store.ErrEmptyKey,
+		"store.ErrLeaseTTLTooLarge": store.ErrLeaseTTLTooLarge, "store.ErrEmptyKey": store.ErrEmptyKey, "store.ErrTooManyLeases": store.ErrTooManyLeases,
 		"store.ErrValueProvided": store.ErrValueProvided, "store.ErrLeaseProvided": store.ErrLeaseProvided,
 		"store.ErrTooManyOps": store.ErrTooManyOps, "store.ErrDuplicateKey": store.ErrDuplicateKey,
 		"store.ErrInvalidSortOption": store.ErrInvalidSortOption,

@@ -18,6 +18,7 @@ import (
 
 	"github.com/quorate/quorate/internal/engine"
 	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/limit"
 	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/store"
@@ -28,6 +29,7 @@ import (
 type fakeKeyspace struct {
 	store  *store.Store
 	status atomic.Pointer[KeyspaceStatus]
+	limits limit.Limiter
 
 	mu       sync.Mutex // serializes Apply, as one owner would
 	seq      uint64
@@ -125,8 +127,14 @@ func (k *fakeKeyspace) View() (*store.View, error) { return k.store.View() }
 func (k *fakeKeyspace) RangeNewest(r *store.RangeRequest) (*store.RangeResponse, bool) {
 	return k.store.RangeNewest(r)
 }
-func (k *fakeKeyspace) DB() *mvcc.DB           { return k.store.DB() }
-func (k *fakeKeyspace) Status() KeyspaceStatus { return *k.status.Load() }
+func (k *fakeKeyspace) DB() *mvcc.DB            { return k.store.DB() }
+func (k *fakeKeyspace) Limiter() *limit.Limiter { return &k.limits }
+
+func (k *fakeKeyspace) Status() KeyspaceStatus {
+	s := *k.status.Load()
+	s.Limited = k.limits.Counts()
+	return s
+}
 
 func (k *fakeKeyspace) RenewLease(ctx context.Context, id int64) (int64, error) {
 	if err := k.disturbed(ctx); err != nil {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/quorate/quorate/internal/limit"
 	"github.com/quorate/quorate/internal/placement"
 )
 
@@ -98,6 +99,7 @@ func (s *Server) opened(ctx context.Context, name string) (Keyspace, bool) {
 type forwarder struct {
 	*connections
 	outcomes [outcomes]prometheus.Counter
+	penalty  limit.Penalty // of calls that other members have refused
 }
 
 // outcome is what became of a call that was to be passed on.

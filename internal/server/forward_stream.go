@@ -29,6 +29,7 @@ func (s *Server) forwardStream(a *away, client grpc.ServerStream, info *grpc.Str
 	defer func() { s.forward.count(err, true) }()
 	go passRequests(client, member, info.IsClientStream)
 	if err := passReplies(member, client); err != nil {
+		s.passedOn(entry.ctx, err)
 		return endOf(entry.ctx, err)
 	}
 	return nil

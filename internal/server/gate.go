@@ -138,12 +138,17 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	defer func() { m.finish(codeOf(err), s.clock.Monotonic()-start) }()
 	switch c := ctx.(type) {
 	case *call:
+		if err := s.admit(c, req); err != nil {
+			return nil, err
+		}
 		if _, err := s.gate(c, &s.metrics.unaryVersions, learnerServes(req), leaderless); err != nil {
 			return nil, err
 		}
 		return handler(c, req)
 	case *away:
-		return s.forward.unary(c, info.FullMethod, req)
+		resp, err = s.forward.unary(c, info.FullMethod, req)
+		s.passedOn(c, err)
+		return resp, err
 	}
 	if err := s.checkManagement(ctx, info.FullMethod); err != nil {
 		return nil, err
@@ -176,6 +181,9 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 		return s.forwardStream(elsewhere, ss, info)
 	}
 	c := &call{Context: ss.Context(), keyspace: keyspace}
+	if err := s.admit(c, nil); err != nil {
+		return err
+	}
 	needsLeader, err := s.gate(c, &s.metrics.streamVersions,
 		info.FullMethod == pb.Maintenance_Snapshot_FullMethodName, s.streams.leaderless)
 	if err != nil {
@@ -187,6 +195,9 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	}
 	defer s.streams.leave(entry)
 	c.Context = entry.ctx
+	if info.IsClientStream {
+		ss = &paced{ServerStream: ss, ctx: entry.ctx, server: s, limits: keyspace.Limiter()}
+	}
 	return handler(srv, &gatedStream{ServerStream: ss, ctx: c})
 }
 

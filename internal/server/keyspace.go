@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/quorate/quorate/internal/limit"
 	"github.com/quorate/quorate/internal/mvcc"
 	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/store"
@@ -17,6 +18,8 @@ type Keyspace interface {
 	Lessor
 	// Status is asked for in every request: it must cost no more than a few loads.
 	Status() KeyspaceStatus
+	// Limiter keeps the limits of the keyspace on this node. It is the same one in every call.
+	Limiter() *limit.Limiter
 }
 
 // Writer replicates commands.
@@ -182,6 +185,8 @@ type KeyspaceStatus struct {
 	// QuotaBytes the limit on it; 0 is none. Both are for metrics, and may be missing
 	// from a Keyspace's own Status.
 	SizeBytes, QuotaBytes int64
+	// Limited says how often each limit has refused something here, likewise.
+	Limited limit.Counts
 }
 
 // NodeStatus is what a node knows about itself.

@@ -25,7 +25,7 @@ func (s *keyspacesServer) Create(ctx context.Context, r *quoratev1.CreateRequest
 		return nil, err
 	}
 	k, err := s.node.Catalog().CreateKeyspace(ctx, placement.Spec{
-		Name: r.Name, Engine: r.Engine, Replicas: int(r.Replicas), QuotaBytes: r.QuotaBytes,
+		Name: r.Name, Engine: r.Engine, Replicas: int(r.Replicas), QuotaBytes: r.QuotaBytes, Limits: limitsOf(r.Limits),
 	})
 	if err != nil {
 		return nil, catalogStatus(err)
@@ -71,14 +71,14 @@ func (s *keyspacesServer) Describe(ctx context.Context, r *quoratev1.DescribeReq
 }
 
 // errNothingToUpdate answers an UpdateRequest without a change: it would cost an epoch.
-var errNothingToUpdate = status.Error(codes.InvalidArgument, "the request changes nothing: set quota_bytes or replicas")
+var errNothingToUpdate = status.Error(codes.InvalidArgument, "the request changes nothing: set quota_bytes, replicas or one of limits")
 
 // Update implements quoratev1.KeyspacesServer.
 func (s *keyspacesServer) Update(ctx context.Context, r *quoratev1.UpdateRequest) (*quoratev1.UpdateResponse, error) {
 	if err := checkName(r.Name); err != nil {
 		return nil, err
 	}
-	change := placement.Change{QuotaBytes: r.QuotaBytes}
+	change := placement.Change{QuotaBytes: r.QuotaBytes, Limits: limitsOf(r.Limits)}
 	if r.Replicas != nil {
 		replicas := int(*r.Replicas)
 		change.Replicas = &replicas
@@ -151,6 +151,7 @@ func (s *keyspacesServer) message(k *placement.Keyspace, names map[uint64]string
 		Name: k.Name, State: stateOf(k.State), Replicas: uint32(k.Replicas), QuotaBytes: k.QuotaBytes, Epoch: k.Epoch,
 		Shards:             make([]*quoratev1.Shard, len(k.Shards)),
 		CreatedUnixSeconds: k.Created, DeletedUnixSeconds: k.DeletedAt, ExpiresUnixSeconds: k.Expires(),
+		Limits: limitsMessage(&k.Limits),
 	}
 	for i := range k.Shards {
 		shard := &k.Shards[i]
@@ -206,4 +207,23 @@ func stateOf(s placement.State) quoratev1.Keyspace_State {
 		return quoratev1.Keyspace_DELETED
 	}
 	return quoratev1.Keyspace_STATE_UNSPECIFIED
+}
+
+// limitsOf translates a request's limits, which may be missing.
+func limitsOf(m *quoratev1.Limits) placement.Limits {
+	return placement.Limits{
+		Keys: m.GetKeys(), Leases: m.GetLeases(), Watchers: m.GetWatchers(),
+		RequestsPerSecond: m.GetRequestsPerSecond(), BytesPerSecond: m.GetBytesPerSecond(),
+	}
+}
+
+// limitsMessage translates a record's limits; nil: there are none.
+func limitsMessage(l *placement.Limits) *quoratev1.Limits {
+	if *l == (placement.Limits{}) {
+		return nil
+	}
+	return &quoratev1.Limits{
+		Keys: l.Keys, Leases: l.Leases, Watchers: l.Watchers,
+		RequestsPerSecond: l.RequestsPerSecond, BytesPerSecond: l.BytesPerSecond,
+	}
 }

@@ -110,11 +110,18 @@ func TestKeyspacesLife(t *testing.T) {
 	}
 	want.QuotaBytes, want.Epoch = 5<<20, 2
 	same(t, updated.Keyspace, want)
+	updated, err = client.Update(ctx, &quoratev1.UpdateRequest{Name: "a", Limits: &quoratev1.Limits{
+		Keys: 1, Leases: 2, Watchers: 3, RequestsPerSecond: 4, BytesPerSecond: 1 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Limits, want.Epoch = &quoratev1.Limits{Keys: 1, Leases: 2, Watchers: 3, RequestsPerSecond: 4, BytesPerSecond: 1 << 20}, 3
+	same(t, updated.Keyspace, want)
 	deleted, err := client.Delete(ctx, &quoratev1.DeleteRequest{Name: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.State, want.Epoch = quoratev1.Keyspace_DELETED, 3
+	want.State, want.Epoch = quoratev1.Keyspace_DELETED, 4
 	want.DeletedUnixSeconds, want.ExpiresUnixSeconds = fakeNow+1, fakeNow+1+24*3600
 	same(t, deleted.Keyspace, want)
 	described, err := client.Describe(ctx, &quoratev1.DescribeRequest{Name: "a"})
@@ -126,7 +133,7 @@ func TestKeyspacesLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.State, want.Epoch, want.DeletedUnixSeconds, want.ExpiresUnixSeconds = quoratev1.Keyspace_ACTIVE, 4, 0, 0
+	want.State, want.Epoch, want.DeletedUnixSeconds, want.ExpiresUnixSeconds = quoratev1.Keyspace_ACTIVE, 5, 0, 0
 	same(t, restored.Keyspace, want)
 }
 
@@ -252,7 +259,8 @@ func TestKeyspacesRefusals(t *testing.T) {
 		{"the cluster's own", create(&quoratev1.CreateRequest{Name: "default"}), codes.AlreadyExists, "choose another name"},
 		{"describe none", describe("none"), codes.NotFound, "quorate keyspace list"},
 		{"describe the cluster's own", describe("system"), codes.NotFound, "the cluster's own"},
-		{"update nothing", update(&quoratev1.UpdateRequest{Name: "a"}), codes.InvalidArgument, "set quota_bytes or replicas"},
+		{"update nothing", update(&quoratev1.UpdateRequest{Name: "a"}), codes.InvalidArgument, "set quota_bytes, replicas"},
+		{"a tiny rate", update(&quoratev1.UpdateRequest{Name: "a", Limits: &quoratev1.Limits{BytesPerSecond: 1}}), codes.InvalidArgument, "use 65536 to"},
 		{"update to 0", update(&quoratev1.UpdateRequest{Name: "a", QuotaBytes: proto.Int64(0)}), codes.InvalidArgument, "or -1"},
 		{"update to 2 replicas", update(&quoratev1.UpdateRequest{Name: "a", Replicas: proto.Uint32(2)}), codes.InvalidArgument, "use 1, 3, 5 or 7"},
 		{"update to more than fit", update(&quoratev1.UpdateRequest{Name: "a", Replicas: proto.Uint32(7)}), codes.ResourceExhausted, "add nodes"},

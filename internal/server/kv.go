@@ -187,7 +187,7 @@ func refusal(k Keyspace, err error) error {
 func overQuota(k Keyspace) (full bool, err error) {
 	err = withView(k, func(view *store.View) error {
 		quota, err := view.Quota()
-		full = quota > 0 && view.LogicalBytes() >= quota
+		full = quota.Bytes > 0 && view.LogicalBytes() >= quota.Bytes
 		return err
 	})
 	return full, err

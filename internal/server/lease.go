@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
+	"github.com/quorate/quorate/internal/limit"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -68,6 +69,9 @@ func (s *leaseServer) grant(ctx context.Context, r *pb.LeaseGrantRequest) (any, 
 		return nil, toStatus(err)
 	}
 	if result.Err != nil {
+		if errors.Is(result.Err, store.ErrTooManyLeases) {
+			k.Limiter().Refused(limit.Leases)
+		}
 		return nil, toStatus(result.Err)
 	}
 	resp := result.Response.(*store.LeaseGrantResponse)

@@ -50,7 +50,8 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*p
 	}
 	err := withView(k, func(view *store.View) (err error) {
 		resp.Header = s.headers.proto(k, view.Revision())
-		resp.DbSizeQuota, err = view.Quota()
+		quota, err := view.Quota()
+		resp.DbSizeQuota = quota.Bytes
 		return err
 	})
 	if err != nil {

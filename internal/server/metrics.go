@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/quorate/quorate/internal/limit"
 )
 
 // metrics holds what the server counts. The names that begin with etcd_ or grpc_ are
@@ -135,6 +137,7 @@ var (
 	gaugeShardPending   = newGauge("quorate_shard_proposals_pending", "Proposals of this node that wait for their result.", "shard", "keyspace")
 	totalShardFailed    = newTotal("quorate_shard_proposals_failed_total", "Proposals that ended without a result.", "shard", "keyspace")
 	gaugeShardSize      = newGauge("quorate_shard_size_bytes", "Logical size of the shard, as its quota counts it.", "shard", "keyspace")
+	totalLimited        = newTotal("quorate_keyspace_limited_total", "What a limit of the keyspace has refused on this node: calls, watchers or leases.", "keyspace", "limit")
 	histogramStage      = newGauge("quorate_stage_seconds", "Time of this node's own proposals in each stage on its leaders.", "stage")
 	gaugeConns          = newGauge("quorate_client_connections", "Open client connections.")
 	totalRefused        = newTotal("quorate_client_connections_refused_total", "Connections closed at once because a limit was reached.")
@@ -230,6 +233,11 @@ func collectShard(set func(gauge, float64, ...string), s *KeyspaceStatus, member
 	set(gaugeShardPending, float64(s.ProposalsPending), shard, s.Keyspace)
 	set(totalShardFailed, float64(s.ProposalsFailed), shard, s.Keyspace)
 	set(gaugeShardSize, float64(s.SizeBytes), shard, s.Keyspace)
+	for kind, n := range s.Limited {
+		if n > 0 { // thousands of keyspaces have no limits
+			set(totalLimited, float64(n), s.Keyspace, limit.Kind(kind).String())
+		}
+	}
 }
 
 func flag(b bool) float64 {

@@ -64,7 +64,10 @@ type watcher struct {
 // invalidWatchID is etcd's id for messages that belong to no watcher.
 const invalidWatchID = -1
 
-var errDuplicateWatchID = errors.New("mvcc: duplicate watch ID provided on the WatchStream")
+var (
+	errDuplicateWatchID = errors.New("mvcc: duplicate watch ID provided on the WatchStream")
+	errTooManyWatchers  = errors.New("etcdserver: the keyspace has as many watchers on this node as it may have: close some, or raise its limit")
+)
 
 func newWatchStream(s *watchServer, stream grpc.ServerStream, k Keyspace) *watchStream {
 	return &watchStream{
@@ -79,7 +82,13 @@ func (w *watchStream) close() {
 	for _, each := range w.watchers {
 		each.Close()
 	}
-	w.server.metrics.watchers.Add(-int64(len(w.watchers)))
+	w.forget(len(w.watchers))
+}
+
+// forget takes watchers out of the counts.
+func (w *watchStream) forget(n int) {
+	w.server.metrics.watchers.Add(-int64(n))
+	w.keyspace.Limiter().Unwatch(n)
 }
 
 // wake puts a watcher among those to look at. Any goroutine may call it.
@@ -164,8 +173,12 @@ func (w *watchStream) register(each *watcher, r *pb.WatchCreateRequest) (int64, 
 		req.NoPut = req.NoPut || f == pb.WatchCreateRequest_NOPUT
 		req.NoDelete = req.NoDelete || f == pb.WatchCreateRequest_NODELETE
 	}
+	if !w.keyspace.Limiter().Watch() {
+		return 0, errTooManyWatchers
+	}
 	revision, err := w.watchAt(each, req)
 	if err != nil {
+		w.keyspace.Limiter().Unwatch(1)
 		return 0, err
 	}
 	w.watchers[each.id] = each
@@ -207,7 +220,7 @@ func (w *watchStream) cancel(id int64) error {
 	}
 	each.Close()
 	delete(w.watchers, id)
-	w.server.metrics.watchers.Add(-1)
+	w.forget(1)
 	return w.send(&watchReply{header: w.header(revisionOf(w.keyspace)), id: id, canceled: true})
 }
 

@@ -39,7 +39,7 @@ func samples() []body {
 		&LeaseRevokeRequest{ID: 7},
 		&LeaseExpireRequest{ID: 7, Epoch: 9},
 		&LeaseCheckpointRequest{ID: 7, RemainingSeconds: 30},
-		&SetQuotaRequest{Bytes: -1},
+		&SetQuotaRequest{Bytes: -1}, &SetQuotaRequest{Bytes: 300, Keys: 1000, Leases: 7},
 	}
 }
 
@@ -59,6 +59,8 @@ func TestGoldenFormats(t *testing.T) {
 	line("lease", appendLease(nil, Lease{TTLSeconds: 60, RemainingSeconds: 30}))
 	line("snapshot header", (&SnapshotHeader{Shard: 7, Applied: a}).AppendTo(nil))
 	k := newKeyspace(7)
+	line("quota", appendQuota(nil, &Quota{Bytes: 300}))
+	line("quota", appendQuota(nil, &Quota{Bytes: -1, Keys: 1000, Leases: 7}))
 	line("key applied", k.table(nil, tableApplied))
 	line("key quota", k.table(nil, tableQuota))
 	line("key lease", k.lease(nil, -7))
@@ -177,6 +179,22 @@ func FuzzDecodeEnvelope(f *testing.F) {
 		req2, err := decodeBody(e.Kind, req.AppendTo(nil))
 		if d := diff(req, req2); err != nil || d != "" {
 			t.Fatalf("%v (-first +again)\n%s", err, d)
+		}
+	})
+}
+
+// FuzzDecodeQuota: no panic on any bytes, and what decodes encodes to something that decodes
+// alike.
+func FuzzDecodeQuota(f *testing.F) {
+	f.Add(appendQuota(nil, &Quota{Bytes: -1}))
+	f.Add(appendQuota(nil, &Quota{Bytes: 300, Keys: 1000}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		q, err := decodeQuota(b)
+		if err != nil {
+			return
+		}
+		if again, err := decodeQuota(appendQuota(nil, &q)); err != nil || again != q {
+			t.Fatalf("%x: %+v, again %+v %v", b, q, again, err)
 		}
 	})
 }

@@ -159,12 +159,39 @@ func (d *decoder) leaseCheckpoint(r *LeaseCheckpointRequest) {
 	r.ID, r.RemainingSeconds = d.varint(), d.varint()
 }
 
+const (
+	quotaKeys   = 1 << 0
+	quotaLeases = 1 << 1
+)
+
 // AppendTo encodes the request as the body of a KindSetQuota.
 func (r *SetQuotaRequest) AppendTo(dst []byte) []byte {
-	return binary.AppendVarint(append(dst, 0), r.Bytes)
+	dst = append(dst, bit(r.Keys != 0, quotaKeys)|bit(r.Leases != 0, quotaLeases))
+	dst = binary.AppendVarint(dst, r.Bytes)
+	for _, n := range []int64{r.Keys, r.Leases} {
+		if n != 0 {
+			dst = binary.AppendVarint(dst, n)
+		}
+	}
+	return dst
 }
 
 func (d *decoder) setQuota(r *SetQuotaRequest) {
-	d.flags(0)
+	f := d.flags(quotaKeys | quotaLeases)
 	r.Bytes = d.varint()
+	if f&quotaKeys != 0 {
+		r.Keys = d.limit()
+	}
+	if f&quotaLeases != 0 {
+		r.Leases = d.limit()
+	}
+}
+
+// limit reads a limit that is there.
+func (d *decoder) limit() int64 {
+	n := d.varint()
+	if n <= 0 {
+		d.fail()
+	}
+	return n
 }

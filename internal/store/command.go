@@ -2,7 +2,7 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
+	"cmp"
 	"fmt"
 
 	"github.com/quorate/quorate/internal/mvcc"
@@ -91,7 +91,20 @@ const (
 
 // overQuota reports whether something of that cost no longer fits.
 func (c *command) overQuota(cost int64) bool {
-	return c.s.quota >= 0 && cost > 0 && c.w.Head().LogicalBytes()+cost >= c.s.quota
+	quota := c.s.quota.Bytes
+	return quota >= 0 && cost > 0 && c.w.Head().LogicalBytes()+cost >= quota
+}
+
+// keysFit reports whether so many keys more are within the quota.
+func (c *command) keysFit(more int64) bool {
+	quota := c.s.quota.Keys
+	return quota == 0 || c.w.Keys()+more <= quota
+}
+
+// creates reports whether a put makes a key that is not there.
+func (c *command) creates(r *PutRequest) (bool, error) {
+	_, ok, err := c.w.Get(r.Key)
+	return !ok, err
 }
 
 func putCost(r *PutRequest) int64 { return putCostBytes + int64(len(r.Key)+len(r.Value)) }
@@ -99,6 +112,11 @@ func putCost(r *PutRequest) int64 { return putCostBytes + int64(len(r.Key)+len(r
 func (c *command) put(r *PutRequest) (*PutResponse, error) {
 	if c.overQuota(putCost(r)) {
 		return nil, ErrNoSpace
+	}
+	if !c.keysFit(1) {
+		if creates, err := c.creates(r); err != nil || creates {
+			return nil, cmp.Or(err, ErrNoSpace)
+		}
 	}
 	if err := c.checkPut(r); err != nil {
 		return nil, err
@@ -203,12 +221,12 @@ func (c *command) compact(r *CompactRequest) (*CompactResponse, error) {
 }
 
 func (c *command) setQuota(r *SetQuotaRequest) (*SetQuotaResponse, error) {
-	quota := r.Bytes
-	if quota == 0 {
-		quota = QuotaDefaultBytes
+	quota := Quota(*r)
+	if quota.Bytes == 0 {
+		quota.Bytes = QuotaDefaultBytes
 	}
 	c.s.keyBuf = c.s.keys.table(c.s.keyBuf, tableQuota)
-	c.s.valBuf = binary.AppendVarint(append(c.s.valBuf[:0], quotaVersion), quota)
+	c.s.valBuf = appendQuota(c.s.valBuf[:0], &quota)
 	if err := c.w.Batch().Set(c.s.keyBuf, c.s.valBuf); err != nil {
 		return nil, err
 	}

@@ -22,8 +22,9 @@
 //	    order, at one revision.
 //	S6  An entry of an unknown kind or version stops the replica; nothing is skipped.
 //	S7  A command makes at most one revision, and a rejected one makes none.
-//	S8  The quota counts logical bytes (mvcc.Head) and is itself replicated, so its
-//	    verdict is the same everywhere. Deletes and compaction work above it.
+//	S8  The quota counts logical bytes (mvcc.Head), keys and leases, and is itself
+//	    replicated, so its verdict is the same everywhere. Deletes, revocations and
+//	    compaction work above it, and keys that exist can be put.
 //
 // Time, limits that are flags, and later the auth decision enter as fields of the
 // command, stamped by its proposer.

@@ -15,7 +15,7 @@ var (
 	// ErrFutureRevision is returned for a revision that does not exist yet.
 	ErrFutureRevision = mvcc.ErrFutureRevision
 	// ErrNoSpace is returned by Put, by a Txn that may put and by LeaseGrant when
-	// the quota is reached.
+	// the quota of bytes is reached, and by Put and Txn for a new key above that of keys.
 	ErrNoSpace = errors.New("etcdserver: mvcc: database space exceeded")
 	// ErrKeyNotFound is returned by a Put that ignores value or lease of a key that
 	// does not exist, and by Validate for an empty operation of a Txn.
@@ -26,6 +26,8 @@ var (
 	ErrLeaseExists = errors.New("etcdserver: lease already exists")
 	// ErrLeaseTTLTooLarge is returned by LeaseGrant above LeaseTTLMaxSeconds.
 	ErrLeaseTTLTooLarge = errors.New("etcdserver: too large lease TTL")
+	// ErrTooManyLeases is returned by LeaseGrant when the quota of leases is reached.
+	ErrTooManyLeases = errors.New("etcdserver: the keyspace has as many leases as it may have: revoke some, or raise its limit")
 	// ErrLeaseExpireVoid is the result of a LeaseExpire that was proposed in
 	// another epoch than the one that decided it: the proposer had been deposed and
 	// may not have known of a renewal. Nothing happened.
@@ -68,7 +70,7 @@ var (
 // rejections gives each rejection a number for result hashes. It only grows.
 var rejections = []error{
 	nil, ErrCompacted, ErrFutureRevision, ErrNoSpace, ErrKeyNotFound, ErrLeaseNotFound,
-	ErrLeaseExists, ErrLeaseTTLTooLarge, ErrLeaseExpireVoid,
+	ErrLeaseExists, ErrLeaseTTLTooLarge, ErrLeaseExpireVoid, ErrTooManyLeases,
 }
 
 // rejectionCode returns the number of a rejection, and false for a failure.

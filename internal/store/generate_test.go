@@ -109,11 +109,12 @@ func genTxn(head int64, depth int) *rapid.Generator[*TxnRequest] {
 	}).Filter(func(r *TxnRequest) bool { return r.Validate(128) == nil })
 }
 
-// genCommand draws any command but quota changes, for a store at revision head.
+// genCommand draws any command, for a store at revision head. Of quotas those of keys and
+// leases, which a short history reaches.
 func genCommand(head int64, epoch uint64) *rapid.Generator[body] {
 	return rapid.Custom(func(t *rapid.T) body {
 		id := rapid.SampledFrom([]int64{1, 2, -3, 98}).Draw(t, "lease")
-		switch rapid.IntRange(0, 13).Draw(t, "command") {
+		switch rapid.IntRange(0, 14).Draw(t, "command") {
 		case 0, 1, 2, 3:
 			return genPut.Draw(t, "put")
 		case 4:
@@ -127,6 +128,11 @@ func genCommand(head int64, epoch uint64) *rapid.Generator[body] {
 			return &LeaseGrantRequest{ID: id, TTLSeconds: ttl, TTLMinSeconds: 2}
 		case 12:
 			return &LeaseRevokeRequest{ID: id}
+		case 14:
+			return &SetQuotaRequest{
+				Bytes: -1, Keys: rapid.SampledFrom([]int64{0, 0, 3, 6}).Draw(t, "keys"),
+				Leases: rapid.SampledFrom([]int64{0, 0, 1, 2}).Draw(t, "leases"),
+			}
 		}
 		if rapid.Bool().Draw(t, "checkpoint") {
 			return &LeaseCheckpointRequest{ID: id, RemainingSeconds: 3}

@@ -77,6 +77,9 @@ func (c *command) leaseGrant(r *LeaseGrantRequest) (*LeaseGrantResponse, error) 
 	if _, ok := c.s.leases[r.ID]; ok {
 		return nil, ErrLeaseExists
 	}
+	if quota := c.s.quota.Leases; quota > 0 && int64(len(c.s.leases)) >= quota {
+		return nil, ErrTooManyLeases
+	}
 	l := Lease{ID: r.ID, TTLSeconds: max(r.TTLSeconds, r.TTLMinSeconds)}
 	if err := c.writeLease(l); err != nil {
 		return nil, err

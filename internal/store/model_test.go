@@ -13,7 +13,7 @@ type model struct {
 	rev, compacted int64
 	changes        []modelChange
 	leases         map[int64]Lease
-	quota          int64
+	quota          Quota
 }
 
 type modelChange struct {
@@ -22,7 +22,7 @@ type modelChange struct {
 }
 
 func newModel() *model {
-	return &model{rev: 1, compacted: -1, leases: map[int64]Lease{}, quota: QuotaDefaultBytes}
+	return &model{rev: 1, compacted: -1, leases: map[int64]Lease{}, quota: Quota{Bytes: QuotaDefaultBytes}}
 }
 
 // at returns the keys that exist at a revision.
@@ -259,7 +259,20 @@ func (m *model) plan(r *TxnRequest) *plan {
 	return p
 }
 
-func (m *model) check(p *plan, deleted map[string]bool) error {
+// room takes a key that a put makes into account; made are those of the same command.
+func (m *model) room(key []byte, made map[string]bool) error {
+	now := m.at(m.rev)
+	if _, ok := now[string(key)]; ok || m.quota.Keys == 0 {
+		return nil
+	}
+	made[string(key)] = true
+	if int64(len(now)+len(made)) > m.quota.Keys {
+		return ErrNoSpace
+	}
+	return nil
+}
+
+func (m *model) check(p *plan, deleted, made map[string]bool) error {
 	for i, op := range p.ops {
 		var err error
 		switch {
@@ -272,12 +285,14 @@ func (m *model) check(p *plan, deleted map[string]bool) error {
 		case op.Range != nil && op.Range.Revision != 0 && op.Range.Revision < m.compacted:
 			err = ErrCompacted
 		case op.Put != nil:
-			err = m.checkPut(op.Put)
+			if err = m.room(op.Put.Key, made); err == nil {
+				err = m.checkPut(op.Put)
+			}
 			if err == nil && (op.Put.IgnoreValue || op.Put.IgnoreLease) && deleted[string(op.Put.Key)] {
 				err = ErrKeyNotFound // where etcd crashes
 			}
 		case op.Txn != nil:
-			err = m.check(p.nested[i], deleted)
+			err = m.check(p.nested[i], deleted, made)
 		}
 		if err != nil {
 			return err
@@ -317,6 +332,9 @@ func (m *model) do(b body, epoch uint64) (resp any, err error) {
 func (m *model) dispatch(b body, epoch uint64) (any, error) {
 	switch r := b.(type) {
 	case *PutRequest:
+		if err := m.room(r.Key, map[string]bool{}); err != nil {
+			return nil, err
+		}
 		if err := m.checkPut(r); err != nil {
 			return nil, err
 		}
@@ -325,7 +343,7 @@ func (m *model) dispatch(b body, epoch uint64) (any, error) {
 		return m.deleteRange(r), nil
 	case *TxnRequest:
 		p := m.plan(r)
-		if err := m.check(p, map[string]bool{}); err != nil {
+		if err := m.check(p, map[string]bool{}, map[string]bool{}); err != nil {
 			return nil, err
 		}
 		resp := m.run(p)
@@ -355,6 +373,9 @@ func (m *model) dispatch(b body, epoch uint64) (any, error) {
 			m.leases[r.ID] = l
 		}
 		return &LeaseCheckpointResponse{Revision: m.rev}, nil
+	case *SetQuotaRequest:
+		m.quota = Quota(*r)
+		return &SetQuotaResponse{Revision: m.rev}, nil
 	}
 	panic("unknown command")
 }
@@ -368,6 +389,8 @@ func (m *model) grant(r *LeaseGrantRequest) (any, error) {
 		return nil, ErrLeaseTTLTooLarge
 	case exists:
 		return nil, ErrLeaseExists
+	case m.quota.Leases > 0 && int64(len(m.leases)) >= m.quota.Leases:
+		return nil, ErrTooManyLeases
 	}
 	l := Lease{ID: r.ID, TTLSeconds: max(r.TTLSeconds, r.TTLMinSeconds)}
 	m.leases[r.ID] = l

@@ -83,8 +83,8 @@ func TestQuotaSettings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if q, err := v.Quota(); err != nil || q != want || s.quota != want {
-			t.Fatalf("quota %d %d %v, want %d", q, s.quota, err, want)
+		if q, err := v.Quota(); err != nil || q.Bytes != want || s.quota != q {
+			t.Fatalf("quota %+v %+v %v, want %d", q, s.quota, err, want)
 		}
 		_ = v.Close()
 		if res := r.do(&LeaseGrantRequest{ID: bytes + 7, TTLSeconds: 5}); res.Err != nil {
@@ -121,5 +121,86 @@ func TestLogicalBytes(t *testing.T) {
 	r.do(&CompactRequest{Revision: r.s.DB().Head().Revision})
 	if size() != one {
 		t.Fatalf("after compaction %d, one version weighs %d", size(), one)
+	}
+}
+
+// Goal: S8 for keys. At the quota no new key is made, by a put or by a transaction that makes
+// one of several; keys that exist are put, and deletes make room. All of that holds after a
+// restart, and for keys that an earlier build has written, which kept no tally of them.
+func TestKeyQuota(t *testing.T) {
+	r := newRig(t, engine.NewMemory())
+	for _, key := range []string{"a", "b"} {
+		r.do(put(key, "1"))
+	}
+	r.do(&SetQuotaRequest{Bytes: -1, Keys: 3})
+	ok := func(b body) {
+		t.Helper()
+		if res := r.do(b); res.Err != nil {
+			t.Fatalf("%T: %v", b, res.Err)
+		}
+	}
+	full := func(b body) {
+		t.Helper()
+		if res := r.do(b); !errors.Is(res.Err, ErrNoSpace) {
+			t.Fatalf("%T: %v", b, res.Err)
+		}
+	}
+	both := &TxnRequest{Success: []RequestOp{{Put: put("c", "1")}, {Put: put("d", "1")}}}
+	full(both)
+	ok(put("c", "1"))
+	restart := func(forget ...byte) {
+		t.Helper()
+		b := r.s.engine.NewBatch()
+		for _, table := range forget {
+			if err := b.Delete(r.s.keys.table(nil, table)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := Open(r.s.engine, 7, Options{})
+		if err := errors.Join(err, b.Commit(), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if len(forget) > 0 {
+			s, err = Open(r.s.engine, 7, Options{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.s = s
+	}
+	const tallyTable = 0x05
+	for _, forget := range [][]byte{nil, {tallyTable}} {
+		restart(forget...)
+		full(put("d", "1"))
+		full(&PutRequest{Key: []byte("d"), IgnoreValue: true})
+		full(&TxnRequest{Success: []RequestOp{{DeleteRange: &DeleteRangeRequest{Key: []byte("a")}}, {Put: put("d", "1")}}})
+		ok(put("a", "2"))
+		ok(&TxnRequest{Success: []RequestOp{{Put: put("a", "3")}, {Put: put("b", "3")}}})
+		ok(&DeleteRangeRequest{Key: []byte("a")})
+		ok(put("d", "1"))
+		full(put("a", "1"))
+		ok(&DeleteRangeRequest{Key: []byte("d")})
+		ok(put("a", "1"))
+	}
+	ok(&SetQuotaRequest{Bytes: -1})
+	ok(both)
+}
+
+// Goal: S8 for leases. At the quota none is granted; renewals are nobody's business here, and
+// a revocation makes room.
+func TestLeaseQuota(t *testing.T) {
+	r := newRig(t, engine.NewMemory())
+	r.do(&SetQuotaRequest{Bytes: -1, Leases: 2})
+	for id, want := range []error{ErrLeaseNotFound, nil, nil, ErrTooManyLeases} {
+		if res := r.do(&LeaseGrantRequest{ID: int64(id), TTLSeconds: 5}); res.Err != want { //nolint:errorlint // identity is the contract
+			t.Fatalf("lease %d: %v, want %v", id, res.Err, want)
+		}
+	}
+	if res := r.do(&LeaseGrantRequest{ID: 1, TTLSeconds: 5}); !errors.Is(res.Err, ErrLeaseExists) {
+		t.Fatal(res.Err)
+	}
+	r.do(&LeaseRevokeRequest{ID: 1})
+	if res := r.do(&LeaseGrantRequest{ID: 3, TTLSeconds: 5}); res.Err != nil {
+		t.Fatal(res.Err)
 	}
 }

@@ -190,10 +190,10 @@ type LeaseCheckpointRequest struct {
 // LeaseCheckpointResponse answers a LeaseCheckpointRequest.
 type LeaseCheckpointResponse struct{ Revision int64 }
 
-// SetQuotaRequest sets the shard's quota: zero means QuotaDefaultBytes, less than
-// zero none. It is replicated because the verdict of a quota must be the same on
-// every replica, whatever their flags say.
-type SetQuotaRequest struct{ Bytes int64 }
+// SetQuotaRequest sets the shard's quota, all of it: zero Bytes mean QuotaDefaultBytes. It is
+// replicated because the verdict of a quota must be the same on every replica, whatever their
+// flags say.
+type SetQuotaRequest Quota
 
 // SetQuotaResponse answers a SetQuotaRequest.
 type SetQuotaResponse struct{ Revision int64 }

@@ -25,7 +25,7 @@ type Store struct {
 	db     *mvcc.DB
 
 	applied Applied
-	quota   int64 // bytes; less than zero: none
+	quota   Quota
 	leases  map[int64]Lease
 
 	// The rest is scratch memory of Apply.
@@ -57,6 +57,14 @@ type Lease struct {
 
 // QuotaDefaultBytes is the quota until one is set, as in etcd.
 const QuotaDefaultBytes = 2 << 30
+
+// Quota is what a shard may hold. It is replicated, since its verdict must be the same on
+// every replica (S8).
+type Quota struct {
+	Bytes  int64 // of logical size; less than zero: no limit
+	Keys   int64 // that exist; zero: no limit
+	Leases int64 // likewise
+}
 
 // Tables of a shard beside those of mvcc.
 const (
@@ -211,17 +219,42 @@ func readApplied(r engine.Reader, keys keyspace) (Applied, error) {
 	return decodeApplied(val)
 }
 
-const quotaVersion = 1
+// A quota of bytes alone is written as version 1, which earlier builds read, too.
+const (
+	quotaVersionBytes = 1
+	quotaVersion      = 2
+)
 
-func readQuota(r engine.Reader, keys keyspace) (int64, error) {
+// appendQuota encodes a quota:
+//
+//	byte     format version, 1 or 2
+//	varint   bytes
+//	uvarint  keys, uvarint leases   (version 2)
+func appendQuota(dst []byte, q *Quota) []byte {
+	if q.Keys == 0 && q.Leases == 0 {
+		return binary.AppendVarint(append(dst, quotaVersionBytes), q.Bytes)
+	}
+	dst = binary.AppendVarint(append(dst, quotaVersion), q.Bytes)
+	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(q.Keys)), uint64(q.Leases))
+}
+
+func decodeQuota(b []byte) (Quota, error) {
+	d := decoder{b: b}
+	v := d.byte()
+	if v != quotaVersionBytes && v != quotaVersion {
+		return Quota{}, fmt.Errorf("%w: quota record %d", ErrVersion, v)
+	}
+	q := Quota{Bytes: d.varint()}
+	if v == quotaVersion {
+		q.Keys, q.Leases = int64(d.uvarint()), int64(d.uvarint())
+	}
+	return q, d.end("quota record")
+}
+
+func readQuota(r engine.Reader, keys keyspace) (Quota, error) {
 	val, ok, err := r.Get(keys.table(nil, tableQuota), nil)
 	if err != nil || !ok {
-		return QuotaDefaultBytes, err
+		return Quota{Bytes: QuotaDefaultBytes}, err
 	}
-	d := decoder{b: val}
-	if v := d.byte(); v != quotaVersion {
-		return 0, fmt.Errorf("%w: quota record %d", ErrVersion, v)
-	}
-	quota := d.varint()
-	return quota, d.end("quota record")
+	return decodeQuota(val)
 }

@@ -146,7 +146,7 @@ func (c *command) txn(r *TxnRequest) (*TxnResponse, error) {
 	if err := path.compareAll(writerSource{c.w}, r); err != nil {
 		return nil, err
 	}
-	check := txnCheck{command: c, path: &path}
+	check := txnCheck{command: c, path: &path, tight: !c.keysFit(txnMost(r, func(*PutRequest) int64 { return 1 }))}
 	if err := check.txn(r); err != nil {
 		return nil, err
 	}
@@ -159,19 +159,22 @@ func (c *command) txn(r *TxnRequest) (*TxnResponse, error) {
 }
 
 // txnCost is what the costlier branch puts, taken or not.
-func txnCost(r *TxnRequest) int64 {
-	var costs [2]int64
+func txnCost(r *TxnRequest) int64 { return txnMost(r, putCost) }
+
+// txnMost adds up the puts of a transaction in the branch that has more.
+func txnMost(r *TxnRequest, of func(*PutRequest) int64) int64 {
+	var sums [2]int64
 	for i, ops := range [][]RequestOp{r.Success, r.Failure} {
 		for j := range ops {
 			switch {
 			case ops[j].Put != nil:
-				costs[i] += putCost(ops[j].Put)
+				sums[i] += of(ops[j].Put)
 			case ops[j].Txn != nil:
-				costs[i] += txnCost(ops[j].Txn)
+				sums[i] += txnMost(ops[j].Txn, of)
 			}
 		}
 	}
-	return max(costs[0], costs[1])
+	return max(sums[0], sums[1])
 }
 
 // txnCheck finds every reason to reject a transaction before it changes anything.
@@ -179,6 +182,8 @@ type txnCheck struct {
 	*command
 	path    *txnPath
 	deletes []mvcc.Range // by operations that come earlier on the path
+	tight   bool         // the quota of keys may not have room for all puts
+	created int64        // keys by puts that come earlier on the path; if tight
 }
 
 func (c *txnCheck) txn(r *TxnRequest) error {
@@ -209,6 +214,11 @@ func (c *txnCheck) txn(r *TxnRequest) error {
 // key on" and pass Validate. etcd finds out in the middle of the transaction and
 // crashes on every member; here it is the rejection that it would be a moment later.
 func (c *txnCheck) put(r *PutRequest) error {
+	if c.tight {
+		if err := c.fit(r); err != nil {
+			return err
+		}
+	}
 	if err := c.checkPut(r); err != nil || !(r.IgnoreValue || r.IgnoreLease) {
 		return err
 	}
@@ -216,6 +226,19 @@ func (c *txnCheck) put(r *PutRequest) error {
 		if rg.Contains(r.Key) {
 			return ErrKeyNotFound
 		}
+	}
+	return nil
+}
+
+// fit counts the keys that a transaction makes against the quota. What it deletes makes room
+// for the next one, as with the quota of bytes.
+func (c *txnCheck) fit(r *PutRequest) error {
+	creates, err := c.creates(r)
+	if err != nil || !creates {
+		return err
+	}
+	if c.created++; !c.keysFit(c.created) {
+		return ErrNoSpace
 	}
 	return nil
 }

@@ -61,8 +61,8 @@ func (v *View) Applied() (Applied, error) {
 	return a, v.v.Fence(err)
 }
 
-// Quota is the quota in bytes; less than zero means none.
-func (v *View) Quota() (int64, error) {
+// Quota is what the shard may hold.
+func (v *View) Quota() (Quota, error) {
 	q, err := readQuota(v.v.Snapshot(), v.keys)
 	return q, v.v.Fence(err)
 }
@@ -136,8 +136,11 @@ func (v *View) Hash() (uint64, error) {
 	}
 	head := v.v.Head()
 	buf := binary.BigEndian.AppendUint32(nil, kv)
-	for _, n := range []int64{head.Revision, head.Compacted, head.LogicalBytes(), quota} {
+	for _, n := range []int64{head.Revision, head.Compacted, head.LogicalBytes(), quota.Bytes} {
 		buf = binary.BigEndian.AppendUint64(buf, uint64(n))
+	}
+	if quota.Keys != 0 || quota.Leases != 0 { // else the hash is that of earlier builds
+		buf = appendQuota(buf, &quota)
 	}
 	buf = appendApplied(buf, &applied)
 	h := xxhash.New()

@@ -132,7 +132,7 @@ func (x Replica_Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Replica_Role.Descriptor instead.
 func (Replica_Role) EnumDescriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{2, 0}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{3, 0}
 }
 
 // Keyspace is what the cluster has recorded about a keyspace, and what the node that answers
@@ -159,8 +159,10 @@ type Keyspace struct {
 	// deleted.
 	DeletedUnixSeconds int64 `protobuf:"varint,9,opt,name=deleted_unix_seconds,json=deletedUnixSeconds,proto3" json:"deleted_unix_seconds,omitempty"`
 	ExpiresUnixSeconds int64 `protobuf:"varint,10,opt,name=expires_unix_seconds,json=expiresUnixSeconds,proto3" json:"expires_unix_seconds,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// What it may have beside quota_bytes; unset is no limit at all.
+	Limits        *Limits `protobuf:"bytes,14,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Keyspace) Reset() {
@@ -263,6 +265,103 @@ func (x *Keyspace) GetExpiresUnixSeconds() int64 {
 	return 0
 }
 
+func (x *Keyspace) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limits bound what a keyspace may take from those beside it. In a Keyspace, 0 is no limit; in
+// a request -1 is none, and 0 leaves what there is, which is none for a new keyspace. Each is
+// 2^40 at most.
+type Limits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many keys may exist; 1 or more. A write that would make one more is rejected as above
+	// quota_bytes. The keys that exist can be put and deleted.
+	Keys int64 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	// How many leases there may be; 1 or more. Granting one more answers RESOURCE_EXHAUSTED.
+	Leases int64 `protobuf:"varint,2,opt,name=leases,proto3" json:"leases,omitempty"`
+	// How many watchers; 1 or more. One more is answered by a message that says both created and
+	// canceled, and why. This and the rates below hold for each node that answers, by itself: a
+	// keyspace gets no more than one times the nodes that carry it.
+	Watchers int64 `protobuf:"varint,3,opt,name=watchers,proto3" json:"watchers,omitempty"`
+	// How many calls per second; 1 or more. After a pause those of a second may come at once.
+	// One more answers RESOURCE_EXHAUSTED "etcdserver: too many requests". A stream counts when
+	// it begins; each of its messages counts, too, and waits instead of being refused.
+	RequestsPerSecond int64 `protobuf:"varint,4,opt,name=requests_per_second,json=requestsPerSecond,proto3" json:"requests_per_second,omitempty"`
+	// How many bytes of requests per second; 65536 or more. Likewise; a larger request passes
+	// when the bytes before it are paid for.
+	BytesPerSecond int64 `protobuf:"varint,5,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Limits) GetKeys() int64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *Limits) GetLeases() int64 {
+	if x != nil {
+		return x.Leases
+	}
+	return 0
+}
+
+func (x *Limits) GetWatchers() int64 {
+	if x != nil {
+		return x.Watchers
+	}
+	return 0
+}
+
+func (x *Limits) GetRequestsPerSecond() int64 {
+	if x != nil {
+		return x.RequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Limits) GetBytesPerSecond() int64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
 // Shard is one consensus group of a keyspace.
 type Shard struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -282,7 +381,7 @@ type Shard struct {
 
 func (x *Shard) Reset() {
 	*x = Shard{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[1]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +393,7 @@ func (x *Shard) String() string {
 func (*Shard) ProtoMessage() {}
 
 func (x *Shard) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[1]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +406,7 @@ func (x *Shard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Shard.ProtoReflect.Descriptor instead.
 func (*Shard) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{1}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Shard) GetId() uint64 {
@@ -354,7 +453,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[2]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +465,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[2]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +478,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{2}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Replica) GetNode() uint64 {
@@ -419,14 +518,16 @@ type CreateRequest struct {
 	// How many replicas: 1, 3, 5 or 7; 0 is 3, or 1 if the cluster has fewer than 3 nodes.
 	Replicas uint32 `protobuf:"varint,3,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// The limit of the logical size in bytes, 1 MiB or more; 0 is 2 GiB, -1 no limit.
-	QuotaBytes    int64 `protobuf:"varint,4,opt,name=quota_bytes,json=quotaBytes,proto3" json:"quota_bytes,omitempty"`
+	QuotaBytes int64 `protobuf:"varint,4,opt,name=quota_bytes,json=quotaBytes,proto3" json:"quota_bytes,omitempty"`
+	// Further limits.
+	Limits        *Limits `protobuf:"bytes,5,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[3]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +539,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[3]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +552,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{3}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateRequest) GetName() string {
@@ -482,6 +583,13 @@ func (x *CreateRequest) GetQuotaBytes() int64 {
 	return 0
 }
 
+func (x *CreateRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 type CreateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keyspace      *Keyspace              `protobuf:"bytes,1,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
@@ -491,7 +599,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[4]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +611,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[4]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +624,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{4}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateResponse) GetKeyspace() *Keyspace {
@@ -539,7 +647,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[5]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +659,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[5]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +672,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{5}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListRequest) GetIncludeDeleted() bool {
@@ -590,7 +698,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[6]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +710,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[6]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +723,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{6}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListResponse) GetKeyspaces() []*Keyspace {
@@ -636,7 +744,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[7]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +756,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[7]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +769,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{7}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DescribeRequest) GetName() string {
@@ -687,7 +795,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[8]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +807,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[8]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +820,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{8}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DescribeResponse) GetKeyspace() *Keyspace {
@@ -730,14 +838,16 @@ type UpdateRequest struct {
 	QuotaBytes *int64 `protobuf:"varint,2,opt,name=quota_bytes,json=quotaBytes,proto3,oneof" json:"quota_bytes,omitempty"`
 	// How many replicas it should have: 1, 3, 5 or 7. They come and go one at a time. Unset: as
 	// many as before.
-	Replicas      *uint32 `protobuf:"varint,3,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
+	Replicas *uint32 `protobuf:"varint,3,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
+	// The limits to be changed; those that are 0 stay.
+	Limits        *Limits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[9]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +859,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[9]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +872,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{9}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateRequest) GetName() string {
@@ -786,6 +896,13 @@ func (x *UpdateRequest) GetReplicas() uint32 {
 	return 0
 }
 
+func (x *UpdateRequest) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
 type UpdateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keyspace      *Keyspace              `protobuf:"bytes,1,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
@@ -795,7 +912,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[10]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +924,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[10]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +937,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{10}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateResponse) GetKeyspace() *Keyspace {
@@ -839,7 +956,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[11]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +968,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[11]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +981,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{11}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteRequest) GetName() string {
@@ -883,7 +1000,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[12]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +1012,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[12]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1025,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{12}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteResponse) GetKeyspace() *Keyspace {
@@ -927,7 +1044,7 @@ type UndeleteRequest struct {
 
 func (x *UndeleteRequest) Reset() {
 	*x = UndeleteRequest{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[13]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1056,7 @@ func (x *UndeleteRequest) String() string {
 func (*UndeleteRequest) ProtoMessage() {}
 
 func (x *UndeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[13]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1069,7 @@ func (x *UndeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteRequest.ProtoReflect.Descriptor instead.
 func (*UndeleteRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{13}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UndeleteRequest) GetName() string {
@@ -971,7 +1088,7 @@ type UndeleteResponse struct {
 
 func (x *UndeleteResponse) Reset() {
 	*x = UndeleteResponse{}
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[14]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1100,7 @@ func (x *UndeleteResponse) String() string {
 func (*UndeleteResponse) ProtoMessage() {}
 
 func (x *UndeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_keyspaces_proto_msgTypes[14]
+	mi := &file_quorate_v1_keyspaces_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1113,7 @@ func (x *UndeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndeleteResponse.ProtoReflect.Descriptor instead.
 func (*UndeleteResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{14}
+	return file_quorate_v1_keyspaces_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UndeleteResponse) GetKeyspace() *Keyspace {
@@ -1011,7 +1128,7 @@ var File_quorate_v1_keyspaces_proto protoreflect.FileDescriptor
 const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\n" +
 	"\x1aquorate/v1/keyspaces.proto\x12\n" +
-	"quorate.v1\"\xb5\x03\n" +
+	"quorate.v1\"\xe1\x03\n" +
 	"\bKeyspace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.quorate.v1.Keyspace.StateR\x05state\x12\x16\n" +
@@ -1024,12 +1141,19 @@ const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\x14created_unix_seconds\x18\b \x01(\x03R\x12createdUnixSeconds\x120\n" +
 	"\x14deleted_unix_seconds\x18\t \x01(\x03R\x12deletedUnixSeconds\x120\n" +
 	"\x14expires_unix_seconds\x18\n" +
-	" \x01(\x03R\x12expiresUnixSeconds\"7\n" +
+	" \x01(\x03R\x12expiresUnixSeconds\x12*\n" +
+	"\x06limits\x18\x0e \x01(\v2\x12.quorate.v1.LimitsR\x06limits\"7\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
 	"\x06ACTIVE\x10\x01\x12\v\n" +
-	"\aDELETED\x10\x02\"x\n" +
+	"\aDELETED\x10\x02\"\xaa\x01\n" +
+	"\x06Limits\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\x03R\x04keys\x12\x16\n" +
+	"\x06leases\x18\x02 \x01(\x03R\x06leases\x12\x1a\n" +
+	"\bwatchers\x18\x03 \x01(\x03R\bwatchers\x12.\n" +
+	"\x13requests_per_second\x18\x04 \x01(\x03R\x11requestsPerSecond\x12(\n" +
+	"\x10bytes_per_second\x18\x05 \x01(\x03R\x0ebytesPerSecond\"x\n" +
 	"\x05Shard\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06engine\x18\x02 \x01(\tR\x06engine\x12\x16\n" +
@@ -1045,13 +1169,14 @@ const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\x05VOTER\x10\x01\x12\v\n" +
 	"\aJOINING\x10\x02\x12\v\n" +
 	"\aLEAVING\x10\x03\x12\v\n" +
-	"\aLEARNER\x10\x04\"x\n" +
+	"\aLEARNER\x10\x04\"\xa4\x01\n" +
 	"\rCreateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06engine\x18\x02 \x01(\tR\x06engine\x12\x1a\n" +
 	"\breplicas\x18\x03 \x01(\rR\breplicas\x12\x1f\n" +
 	"\vquota_bytes\x18\x04 \x01(\x03R\n" +
-	"quotaBytes\"B\n" +
+	"quotaBytes\x12*\n" +
+	"\x06limits\x18\x05 \x01(\v2\x12.quorate.v1.LimitsR\x06limits\"B\n" +
 	"\x0eCreateResponse\x120\n" +
 	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"Z\n" +
 	"\vListRequest\x12'\n" +
@@ -1063,12 +1188,13 @@ const file_quorate_v1_keyspaces_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\"\n" +
 	"\fserializable\x18\x02 \x01(\bR\fserializable\"D\n" +
 	"\x10DescribeResponse\x120\n" +
-	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"\x87\x01\n" +
+	"\bkeyspace\x18\x01 \x01(\v2\x14.quorate.v1.KeyspaceR\bkeyspace\"\xb3\x01\n" +
 	"\rUpdateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
 	"\vquota_bytes\x18\x02 \x01(\x03H\x00R\n" +
 	"quotaBytes\x88\x01\x01\x12\x1f\n" +
-	"\breplicas\x18\x03 \x01(\rH\x01R\breplicas\x88\x01\x01B\x0e\n" +
+	"\breplicas\x18\x03 \x01(\rH\x01R\breplicas\x88\x01\x01\x12*\n" +
+	"\x06limits\x18\x04 \x01(\v2\x12.quorate.v1.LimitsR\x06limitsB\x0e\n" +
 	"\f_quota_bytesB\v\n" +
 	"\t_replicas\"B\n" +
 	"\x0eUpdateResponse\x120\n" +
@@ -1102,54 +1228,58 @@ func file_quorate_v1_keyspaces_proto_rawDescGZIP() []byte {
 }
 
 var file_quorate_v1_keyspaces_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_quorate_v1_keyspaces_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_quorate_v1_keyspaces_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_quorate_v1_keyspaces_proto_goTypes = []any{
 	(Keyspace_State)(0),      // 0: quorate.v1.Keyspace.State
 	(Replica_Role)(0),        // 1: quorate.v1.Replica.Role
 	(*Keyspace)(nil),         // 2: quorate.v1.Keyspace
-	(*Shard)(nil),            // 3: quorate.v1.Shard
-	(*Replica)(nil),          // 4: quorate.v1.Replica
-	(*CreateRequest)(nil),    // 5: quorate.v1.CreateRequest
-	(*CreateResponse)(nil),   // 6: quorate.v1.CreateResponse
-	(*ListRequest)(nil),      // 7: quorate.v1.ListRequest
-	(*ListResponse)(nil),     // 8: quorate.v1.ListResponse
-	(*DescribeRequest)(nil),  // 9: quorate.v1.DescribeRequest
-	(*DescribeResponse)(nil), // 10: quorate.v1.DescribeResponse
-	(*UpdateRequest)(nil),    // 11: quorate.v1.UpdateRequest
-	(*UpdateResponse)(nil),   // 12: quorate.v1.UpdateResponse
-	(*DeleteRequest)(nil),    // 13: quorate.v1.DeleteRequest
-	(*DeleteResponse)(nil),   // 14: quorate.v1.DeleteResponse
-	(*UndeleteRequest)(nil),  // 15: quorate.v1.UndeleteRequest
-	(*UndeleteResponse)(nil), // 16: quorate.v1.UndeleteResponse
+	(*Limits)(nil),           // 3: quorate.v1.Limits
+	(*Shard)(nil),            // 4: quorate.v1.Shard
+	(*Replica)(nil),          // 5: quorate.v1.Replica
+	(*CreateRequest)(nil),    // 6: quorate.v1.CreateRequest
+	(*CreateResponse)(nil),   // 7: quorate.v1.CreateResponse
+	(*ListRequest)(nil),      // 8: quorate.v1.ListRequest
+	(*ListResponse)(nil),     // 9: quorate.v1.ListResponse
+	(*DescribeRequest)(nil),  // 10: quorate.v1.DescribeRequest
+	(*DescribeResponse)(nil), // 11: quorate.v1.DescribeResponse
+	(*UpdateRequest)(nil),    // 12: quorate.v1.UpdateRequest
+	(*UpdateResponse)(nil),   // 13: quorate.v1.UpdateResponse
+	(*DeleteRequest)(nil),    // 14: quorate.v1.DeleteRequest
+	(*DeleteResponse)(nil),   // 15: quorate.v1.DeleteResponse
+	(*UndeleteRequest)(nil),  // 16: quorate.v1.UndeleteRequest
+	(*UndeleteResponse)(nil), // 17: quorate.v1.UndeleteResponse
 }
 var file_quorate_v1_keyspaces_proto_depIdxs = []int32{
 	0,  // 0: quorate.v1.Keyspace.state:type_name -> quorate.v1.Keyspace.State
-	3,  // 1: quorate.v1.Keyspace.shards:type_name -> quorate.v1.Shard
-	4,  // 2: quorate.v1.Shard.replicas:type_name -> quorate.v1.Replica
-	1,  // 3: quorate.v1.Replica.role:type_name -> quorate.v1.Replica.Role
-	2,  // 4: quorate.v1.CreateResponse.keyspace:type_name -> quorate.v1.Keyspace
-	2,  // 5: quorate.v1.ListResponse.keyspaces:type_name -> quorate.v1.Keyspace
-	2,  // 6: quorate.v1.DescribeResponse.keyspace:type_name -> quorate.v1.Keyspace
-	2,  // 7: quorate.v1.UpdateResponse.keyspace:type_name -> quorate.v1.Keyspace
-	2,  // 8: quorate.v1.DeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
-	2,  // 9: quorate.v1.UndeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
-	5,  // 10: quorate.v1.Keyspaces.Create:input_type -> quorate.v1.CreateRequest
-	7,  // 11: quorate.v1.Keyspaces.List:input_type -> quorate.v1.ListRequest
-	9,  // 12: quorate.v1.Keyspaces.Describe:input_type -> quorate.v1.DescribeRequest
-	11, // 13: quorate.v1.Keyspaces.Update:input_type -> quorate.v1.UpdateRequest
-	13, // 14: quorate.v1.Keyspaces.Delete:input_type -> quorate.v1.DeleteRequest
-	15, // 15: quorate.v1.Keyspaces.Undelete:input_type -> quorate.v1.UndeleteRequest
-	6,  // 16: quorate.v1.Keyspaces.Create:output_type -> quorate.v1.CreateResponse
-	8,  // 17: quorate.v1.Keyspaces.List:output_type -> quorate.v1.ListResponse
-	10, // 18: quorate.v1.Keyspaces.Describe:output_type -> quorate.v1.DescribeResponse
-	12, // 19: quorate.v1.Keyspaces.Update:output_type -> quorate.v1.UpdateResponse
-	14, // 20: quorate.v1.Keyspaces.Delete:output_type -> quorate.v1.DeleteResponse
-	16, // 21: quorate.v1.Keyspaces.Undelete:output_type -> quorate.v1.UndeleteResponse
-	16, // [16:22] is the sub-list for method output_type
-	10, // [10:16] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	4,  // 1: quorate.v1.Keyspace.shards:type_name -> quorate.v1.Shard
+	3,  // 2: quorate.v1.Keyspace.limits:type_name -> quorate.v1.Limits
+	5,  // 3: quorate.v1.Shard.replicas:type_name -> quorate.v1.Replica
+	1,  // 4: quorate.v1.Replica.role:type_name -> quorate.v1.Replica.Role
+	3,  // 5: quorate.v1.CreateRequest.limits:type_name -> quorate.v1.Limits
+	2,  // 6: quorate.v1.CreateResponse.keyspace:type_name -> quorate.v1.Keyspace
+	2,  // 7: quorate.v1.ListResponse.keyspaces:type_name -> quorate.v1.Keyspace
+	2,  // 8: quorate.v1.DescribeResponse.keyspace:type_name -> quorate.v1.Keyspace
+	3,  // 9: quorate.v1.UpdateRequest.limits:type_name -> quorate.v1.Limits
+	2,  // 10: quorate.v1.UpdateResponse.keyspace:type_name -> quorate.v1.Keyspace
+	2,  // 11: quorate.v1.DeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
+	2,  // 12: quorate.v1.UndeleteResponse.keyspace:type_name -> quorate.v1.Keyspace
+	6,  // 13: quorate.v1.Keyspaces.Create:input_type -> quorate.v1.CreateRequest
+	8,  // 14: quorate.v1.Keyspaces.List:input_type -> quorate.v1.ListRequest
+	10, // 15: quorate.v1.Keyspaces.Describe:input_type -> quorate.v1.DescribeRequest
+	12, // 16: quorate.v1.Keyspaces.Update:input_type -> quorate.v1.UpdateRequest
+	14, // 17: quorate.v1.Keyspaces.Delete:input_type -> quorate.v1.DeleteRequest
+	16, // 18: quorate.v1.Keyspaces.Undelete:input_type -> quorate.v1.UndeleteRequest
+	7,  // 19: quorate.v1.Keyspaces.Create:output_type -> quorate.v1.CreateResponse
+	9,  // 20: quorate.v1.Keyspaces.List:output_type -> quorate.v1.ListResponse
+	11, // 21: quorate.v1.Keyspaces.Describe:output_type -> quorate.v1.DescribeResponse
+	13, // 22: quorate.v1.Keyspaces.Update:output_type -> quorate.v1.UpdateResponse
+	15, // 23: quorate.v1.Keyspaces.Delete:output_type -> quorate.v1.DeleteResponse
+	17, // 24: quorate.v1.Keyspaces.Undelete:output_type -> quorate.v1.UndeleteResponse
+	19, // [19:25] is the sub-list for method output_type
+	13, // [13:19] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_quorate_v1_keyspaces_proto_init() }
@@ -1157,14 +1287,14 @@ func file_quorate_v1_keyspaces_proto_init() {
 	if File_quorate_v1_keyspaces_proto != nil {
 		return
 	}
-	file_quorate_v1_keyspaces_proto_msgTypes[9].OneofWrappers = []any{}
+	file_quorate_v1_keyspaces_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorate_v1_keyspaces_proto_rawDesc), len(file_quorate_v1_keyspaces_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
