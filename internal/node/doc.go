@@ -15,7 +15,7 @@
 //	            this node leads the system keyspace (mover.go); its writes and barriers
 //	            have goroutines of their own, as many as placement.Agent allows
 //	housekeeper flushes, releases the log, watches the disk, registers this
-//	            member and raises the feature level (housekeeping.go)
+//	            member, raises the feature level (housekeeping.go) and reports the load (load.go)
 //
 // Everything that reaches Host and Router passes the mailbox, which is bounded for
 // clients and peers; completions of the node's own work always fit. It is emptied in

@@ -34,18 +34,6 @@ func Key(name string) string {
 	return KeyspacesPrefix + name
 }
 
-// MemberKey is where a node's record is.
-func MemberKey(id uint64) string { return MembersPrefix + strconv.FormatUint(id, 16) }
-
-// RemovedKey is where it says that a node is gone for good.
-func RemovedKey(id uint64) string { return RemovedPrefix + strconv.FormatUint(id, 16) }
-
-// OfMember reports whether a key is about a node.
-func OfMember(key []byte) bool {
-	prefix, _ := split(string(key))
-	return prefix == MembersPrefix || prefix == RemovedPrefix
-}
-
 // own reports whether a keyspace is one that every cluster has.
 func own(name string) bool { return name == System || name == Default }
 
@@ -58,6 +46,7 @@ type Catalog struct {
 	founding  map[string]Keyspace // the cluster's own as they were founded
 	members   map[uint64]Member
 	removed   map[uint64]Removed
+	loads     loads
 	// NextShard is the id that the next shard gets.
 	NextShard uint64
 	// CounterRevision is the revision at which that was written; zero: never.
@@ -80,7 +69,7 @@ type Catalog struct {
 func NewCatalog(founding ...Keyspace) *Catalog {
 	c := &Catalog{
 		keyspaces: make(map[string]Keyspace), shards: make(map[uint64]string), founding: make(map[string]Keyspace),
-		members: make(map[uint64]Member), removed: make(map[uint64]Removed), NextShard: FirstShard,
+		members: make(map[uint64]Member), removed: make(map[uint64]Removed), loads: make(loads), NextShard: FirstShard,
 	}
 	for _, k := range founding {
 		c.founding[k.Name] = k
@@ -101,7 +90,7 @@ func (c *Catalog) Found(members ...Member) {
 func (c *Catalog) Clone() *Catalog {
 	d := *c
 	d.keyspaces, d.shards, d.members, d.removed = maps.Clone(c.keyspaces), maps.Clone(c.shards), maps.Clone(c.members), maps.Clone(c.removed)
-	d.placed = slices.Clone(c.placed)
+	d.placed, d.loads = slices.Clone(c.placed), maps.Clone(c.loads)
 	return &d
 }
 
@@ -123,6 +112,7 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 		}
 		if err == nil {
 			k.Revision, keyspace = revision, name
+			c.balanced(name, &k)
 			c.drop(name)
 			c.add(k)
 			if k.Epoch > 1 {
@@ -141,8 +131,11 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 		if err = json.Unmarshal(value, &r); err == nil {
 			c.removed[r.ID] = r
 			delete(c.members, r.ID)
+			delete(c.loads, r.ID)
 			c.stirred++
 		}
+	case prefix == LoadsPrefix:
+		c.putLoad(name, value)
 	case string(key) == NextShardKey:
 		if c.NextShard, err = strconv.ParseUint(string(value), 10, 64); err == nil {
 			c.CounterRevision = revision
@@ -163,7 +156,7 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 
 // split tells a key's prefix from the rest, for the prefixes that the catalog knows.
 func split(key string) (prefix, rest string) {
-	for _, p := range []string{KeyspacesPrefix, OwnPrefix, MembersPrefix, RemovedPrefix} {
+	for _, p := range []string{KeyspacesPrefix, OwnPrefix, MembersPrefix, RemovedPrefix, LoadsPrefix} {
 		if rest, ok := strings.CutPrefix(key, p); ok {
 			return p, rest
 		}
@@ -187,6 +180,8 @@ func (c *Catalog) Delete(key []byte) (keyspace string) {
 			delete(c.members, id)
 			c.stirred++
 		}
+	case LoadsPrefix:
+		c.dropLoad(name)
 	}
 	return ""
 }
@@ -471,8 +466,7 @@ func (c *Catalog) Prefer(name string, node uint64) (Keyspace, error) {
 	if at < 0 {
 		return k, fmt.Errorf("%w: node %x has no replica of keyspace %q that votes: choose one that has", ErrMemberNotFound, node, name)
 	}
-	n := next.Nodes[at]
-	next.Nodes = slices.Insert(slices.Delete(next.Nodes, at, at+1), 0, n)
+	next.lead(at)
 	return k.with(next), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/quorate/quorate/ring"
@@ -72,6 +73,18 @@ type Member struct {
 
 	// Revision is the system keyspace's at which the record was written (L2). It is not in it.
 	Revision int64 `json:"-"`
+}
+
+// MemberKey is where a node's record is.
+func MemberKey(id uint64) string { return MembersPrefix + strconv.FormatUint(id, 16) }
+
+// RemovedKey is where it says that a node is gone for good.
+func RemovedKey(id uint64) string { return RemovedPrefix + strconv.FormatUint(id, 16) }
+
+// OfMember reports whether a key is about a node.
+func OfMember(key []byte) bool {
+	prefix, _ := split(string(key))
+	return prefix == MembersPrefix || prefix == RemovedPrefix
 }
 
 // Started reports whether the node has ever run.
