@@ -16,12 +16,13 @@ import (
 //
 // A move is judged by what the places cost that it exchanges: a leader's is taken over by whom
 // it hands over to, and that one's by it. Both are measured, so work that does not follow the
-// leader (a follower's, that of clients which stay) is not thought to. What it costs where a node
-// does not report it is at most what the cheapest costs that it does report.
+// leader (a follower's, that of clients which stay) is not thought to. A shard that a node does not
+// report by itself costs there between nothing and what the cheapest costs that it does report;
+// moves are judged by the worse of the two.
 //
-// Loads that stay as they are come to rest: each move makes the sum of the squares of all loads, each
-// divided by its node's weight, smaller by a least amount. Between hotPercent and warmPercent
-// nothing begins and nothing goes on.
+// Loads that stay as they are come to rest: of two nodes the one with more has less after a move, so
+// the list of all nodes' loads, from the highest down, comes earlier in the order of a dictionary than
+// any before. What was left does not come back, and nothing begins below hotPercent.
 const (
 	// hotPercent of the mean load is where a node is hot, if it has that in so many successive
 	// reports and is busy at all, by this many thousandths of a core: who has nothing to do is
@@ -57,12 +58,12 @@ func (n *burden) rate() float64 { return n.load / float64(n.weight()) }
 // with is the rate if the node had so much more.
 func (n *burden) with(more float64) float64 { return (n.load + more) / float64(n.weight()) }
 
-// of is what a shard costs on the node.
-func (n *burden) of(shard uint64) float64 {
+// of bounds what a shard costs on the node.
+func (n *burden) of(shard uint64) (low, high float64) {
 	if cost, ok := n.cost[shard]; ok {
-		return cost
+		return cost, cost
 	}
-	return n.least
+	return 0, n.least
 }
 
 // zone is what fails together with the node.
@@ -157,10 +158,25 @@ func (x *balancing) weigh() {
 
 // step is a move that may be made.
 type step struct {
-	k, swap  *Keyspace // swap: whose lead goes the other way; nil if there is room
-	to       *burden
-	by, back float64 // what the hot node is relieved of, and what it gets for it
-	gain     float64
+	k, swap *Keyspace // swap: whose lead goes the other way; nil if there is room
+	to      *burden
+	relief  float64 // what the hot node has less, at least
+	added   float64 // what the other one has more, at most
+	gain    float64
+}
+
+// exchange notes that a node has a shard's higher cost no more, and the other one's lower.
+func (m *step) exchange(shard uint64, hot *burden) {
+	cost := hot.cost[shard]
+	low, high := m.to.of(shard)
+	m.relief, m.added = m.relief+cost-high, m.added+cost-low
+}
+
+// back notes the same the other way.
+func (m *step) back(shard uint64, hot *burden) {
+	low, high := hot.of(shard)
+	least, most := m.to.of(shard)
+	m.relief, m.added = m.relief-most+low, m.added-least+high
 }
 
 // moveLead moves the lead in one of the hot node's shards to where that helps most. It reports
@@ -181,7 +197,8 @@ func (x *balancing) moveLead() (bool, error) {
 			if to == nil {
 				continue
 			}
-			m := step{k: k, to: to, by: x.hot.of(s.ID) - to.of(s.ID)}
+			m := step{k: k, to: to}
+			m.exchange(s.ID, x.hot)
 			if !better(&m) {
 				continue
 			}
@@ -190,7 +207,10 @@ func (x *balancing) moveLead() (bool, error) {
 				return false, err
 			}
 			if l := room[to.place]; l.Leaders >= l.LeadersCap {
-				if m.swap, m.back = x.cold(k, to); m.swap == nil || !better(&m) {
+				if m.swap = x.cold(k, to); m.swap == nil {
+					continue
+				}
+				if m.back(m.swap.Shards[0].ID, x.hot); !better(&m) {
 					continue
 				}
 			}
@@ -205,8 +225,7 @@ func (x *balancing) moveLead() (bool, error) {
 
 // gain is what the higher of the two rates has less after a move.
 func (x *balancing) gain(m *step) float64 {
-	by := m.by - m.back
-	return x.hot.rate() - max(x.hot.with(-by), m.to.with(by))
+	return x.hot.rate() - max(x.hot.with(-m.relief), m.to.with(m.added))
 }
 
 // takeLead makes the move.
@@ -215,7 +234,7 @@ func (x *balancing) takeLead(m *step) error {
 	if err != nil {
 		return err
 	}
-	note := fmt.Sprintf("%s: the leader of %s (%s) moves there", x.compare(m.to), m.k.Name, x.percent(x.hot.of(m.k.Shards[0].ID)))
+	note := fmt.Sprintf("%s: the leader of %s (%s) moves there", x.compare(m.to), m.k.Name, x.percent(x.hot.cost[m.k.Shards[0].ID]))
 	x.lead(m.k, x.hot, m.to, note)
 	room[x.hot.place].Leaders, room[m.to.place].Leaders = room[x.hot.place].Leaders-1, room[m.to.place].Leaders+1
 	if m.swap != nil {
@@ -223,7 +242,7 @@ func (x *balancing) takeLead(m *step) error {
 		x.lead(m.swap, m.to, x.hot, note)
 		room[x.hot.place].Leaders, room[m.to.place].Leaders = room[x.hot.place].Leaders+1, room[m.to.place].Leaders-1
 	}
-	x.hot.load, m.to.load = x.hot.load-m.by+m.back, m.to.load+m.by-m.back
+	x.hot.load, m.to.load = x.hot.load-m.relief, m.to.load+m.added
 	x.took[m.to] = true
 	return nil
 }
@@ -238,21 +257,21 @@ func (x *balancing) lead(k *Keyspace, from, to *burden, note string) {
 	x.list = append(x.list, Proposal{Keyspace: k.Name, Moves: []ring.Move{move}, Note: note, Next: k.with(s)})
 }
 
-// cold is the cheapest keyspace of the class that a node leads and the hot one could, and what
-// it costs more where it is led.
-func (x *balancing) cold(hot *Keyspace, from *burden) (best *Keyspace, cost float64) {
-	cost = math.Inf(1)
+// cold is the keyspace of the class that a node leads and the hot one could for the least.
+func (x *balancing) cold(hot *Keyspace, from *burden) (best *Keyspace) {
+	cost := math.Inf(1)
 	for _, s := range x.placed.Shards {
 		if s.Replicas[0] != from.place || !slices.Contains(s.Replicas[1:], x.hot.place) {
 			continue
 		}
 		k := x.c.keyspaces[x.c.shards[uint64(s.ID)]]
-		more := max(0, from.of(uint64(s.ID))-x.hot.of(uint64(s.ID)))
-		if k.Replicas == hot.Replicas && more < cost && x.mayMove(&k) {
-			best, cost = &k, more
+		low, _ := x.hot.of(uint64(s.ID))
+		_, high := from.of(uint64(s.ID))
+		if k.Replicas == hot.Replicas && high-low < cost && x.mayMove(&k) {
+			best, cost = &k, high-low
 		}
 	}
-	return best, cost
+	return best
 }
 
 // moveReplica moves one of the hot node's replicas to where there is room and that helps most.
@@ -260,7 +279,8 @@ func (x *balancing) moveReplica() error {
 	best := step{gain: x.mean * gainPercent / 100}
 	for _, k := range x.candidates() {
 		for _, to := range x.nodes {
-			m := step{k: k, to: to, by: x.hot.of(k.Shards[0].ID)}
+			cost := x.hot.cost[k.Shards[0].ID]
+			m := step{k: k, to: to, relief: cost, added: cost}
 			if m.gain = x.gain(&m); m.gain <= best.gain {
 				continue
 			}
@@ -285,7 +305,7 @@ func (x *balancing) moveReplica() error {
 		return err
 	}
 	next.Balanced = x.Now
-	note := fmt.Sprintf("%s: a replica of %s (%s) moves there", x.compare(best.to), best.k.Name, x.percent(best.by))
+	note := fmt.Sprintf("%s: a replica of %s (%s) moves there", x.compare(best.to), best.k.Name, x.percent(best.relief))
 	x.list = append(x.list, Proposal{Keyspace: best.k.Name, Moves: did, Note: note, Next: best.k.with(next)})
 	return nil
 }
