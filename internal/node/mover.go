@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -268,7 +269,7 @@ func (m *mover) Barrier() {
 // Write implements placement.Ports.
 func (m *mover) Write(p placement.Proposal) {
 	for _, move := range p.Moves {
-		m.n.cfg.Logger.Info("a replica is to move", "keyspace", p.Keyspace, "move", move.String(), "why", p.Note)
+		m.n.cfg.Logger.Info("a replica is to move", "keyspace", p.Keyspace, "move", move.String(), "why", cmp.Or(p.Note, move.Reason.String()))
 	}
 	m.n.start1(func() {
 		done, err := m.n.writeRecord(&p.Next)
