@@ -13,12 +13,12 @@ import (
 
 // heat is a cluster whose shards cost their leaders and followers constant amounts.
 type heat struct {
-	t      rapid.TB
-	c      *Catalog
-	now    int64
-	costs  map[string][2]float64 // of a keyspace's leader, of each follower
-	others uint64                // shards of keyspaces that cost nothing
-	moved  map[string]int64      // when a keyspace was moved for load last
+	t     rapid.TB
+	c     *Catalog
+	now   int64
+	costs map[string][2]float64 // of a keyspace's leader, of each follower
+	moved map[string]int64      // when a keyspace was moved for load last
+	cap   int                   // percent of a share that a node may have; zero: the default
 }
 
 // newHeat has nodes of certain weights, in zones.
@@ -105,7 +105,7 @@ func (h *heat) rest() {
 }
 
 func (h *heat) plan(silent map[uint64]bool) []Proposal {
-	proposals, err := h.c.Plan(Planning{Seed: 1, Now: h.now, Silent: silent})
+	proposals, err := h.c.Plan(Planning{Seed: 1, Now: h.now, Silent: silent, LoadPercent: h.cap})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func (h *heat) check(proposals []Proposal) {
 func (h *heat) undisturbed() {
 	d := h.c.Clone()
 	clear(d.loads)
-	again, err := d.Plan(Planning{Seed: 1, Now: h.now})
+	again, err := d.Plan(Planning{Seed: 1, Now: h.now, LoadPercent: h.cap})
 	if err != nil || len(again) > 0 {
 		h.t.Fatalf("the ring moves on: %+v, %v", again, err)
 	}
@@ -213,6 +213,7 @@ func TestBalanceEnds(t *testing.T) {
 			weights[i] = rapid.IntRange(1, 3).Draw(t, "weight")
 		}
 		h := newHeat(t, weights, rapid.IntRange(0, 4).Draw(t, "zones"))
+		h.cap = rapid.SampledFrom([]int{0, 100, 110}).Draw(t, "cap")
 		h.rest()
 		for i := range rapid.IntRange(1, 90).Draw(t, "keyspaces") {
 			replicas := rapid.SampledFrom([]int{1, 3, 3, 3}).Draw(t, "replicas")
