@@ -81,6 +81,9 @@ const (
 	LeaderGone
 	// LeaderOverCap: a node leads more shards than its cap.
 	LeaderOverCap
+	// Hot: a node has more of the load than others. Plan knows no load and never says so: it is for
+	// moves that whoever measures it makes within the caps and zones.
+	Hot
 )
 
 var reasons = [...]string{
@@ -88,6 +91,7 @@ var reasons = [...]string{
 	Crowded: "the zone has too many of the shard's replicas", OverCap: "its node is above its cap",
 	Detour: "another shard needs the place", Surplus: "the shard has more replicas than it wants",
 	Leaving: "the leader's replica goes", LeaderGone: "the leader's node is gone", LeaderOverCap: "the leader's node leads too many",
+	Hot: "its node has too much of the load",
 }
 
 // String is a sentence without its beginning and end.

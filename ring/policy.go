@@ -59,6 +59,9 @@ func (r *Ring) most(want int) int {
 	}
 }
 
+// ZoneMost is the most replicas of a shard that wants so many in one zone (R3).
+func (r *Ring) ZoneMost(want int) int { return r.most(want) }
+
 // share is what each node should have of the replicas of some shards (R3). All nodes are
 // filled at once, in proportion to their weights. A node stops when it has a replica of
 // every shard, and all nodes of a zone stop when that has most of every shard; the others go on.

@@ -146,7 +146,7 @@ func nodeConfig(c *Config, clock env.Clock, log *slog.Logger) node.Config {
 		Heartbeat: c.Heartbeat, Election: c.Election,
 		LagEntries:   int(c.SnapshotCount),
 		CommandBytes: c.RequestBytesMax + commandOverheadBytes,
-		FS:           env.OSFS(), Network: env.TCP(), Clock: clock, Logger: log, Seed: env.Seed(),
+		FS:           env.OSFS(), Network: env.TCP(), Clock: clock, Logger: log, Seed: env.Seed(), CPU: env.SystemCPU(),
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package env holds the only doors to the outside world: clock, chance, disk and
-// network. Every other package receives them as values, so that the simulator
+// Package env holds the only doors to the outside world: clock, chance, disk,
+// network and processors. Every other package receives them as values, so that the simulator
 // can hand in its own and a wrapper can add encryption at rest or TLS in one place.
 //
 //	E1  No other package reads the clock, draws from the operating system's random

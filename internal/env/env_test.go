@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"testing"
+	"time"
 )
 
 // Goal: monotonic time never goes back (E2). Method: read it often.
@@ -19,6 +20,20 @@ func TestMonotonicNeverGoesBack(t *testing.T) {
 	}
 	if c.Now().IsZero() {
 		t.Fatal("wall clock is zero")
+	}
+}
+
+// Goal: work shows in the processor time, which never goes back. Method: work.
+func TestCPUGrows(t *testing.T) {
+	c := SystemCPU()
+	if c == nil {
+		t.Skip("this system has no account of it")
+	}
+	last := c.Used()
+	for c.Used() < last+time.Millisecond {
+		if now := c.Used(); now < last {
+			t.Fatalf("it went from %v to %v", last, now)
+		}
 	}
 }
 

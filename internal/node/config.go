@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,8 +69,13 @@ type Config struct {
 	Clock   env.Clock
 	Logger  *slog.Logger
 	Seed    uint64
+	// CPU is what this node takes of the processors; nil: that is estimated by what it does.
+	CPU env.CPU
 	// Exit ends the process; default os.Exit.
 	Exit func(code int)
+
+	// What tests shorten: loadPeriodDefault and preferAfterDefault.
+	loadPeriod, preferAfter time.Duration
 }
 
 // Compaction says how much history the default keyspace keeps by itself. The
@@ -117,6 +123,8 @@ func (c *Config) setDefaults() {
 	if c.Exit == nil {
 		c.Exit = os.Exit
 	}
+	c.loadPeriod = cmp.Or(c.loadPeriod, loadPeriodDefault)
+	c.preferAfter = cmp.Or(c.preferAfter, preferAfterDefault)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -10,12 +10,12 @@
 //	appliers    run apply jobs, one shard's in order (log.go)
 //	transport   connections to the peers; they post to the mailbox (peers.go)
 //	snapshots   streams to peers, one goroutine each, bounded by the host (snapshot.go)
-//	carrier     follows the catalog, opens and closes replicas (carrier.go)
+//	carrier     follows the catalog (follow.go), opens and closes replicas (carrier.go)
 //	mover       takes the steps of shards on the move, and plans for the cluster while
 //	            this node leads the system keyspace (mover.go); its writes and barriers
 //	            have goroutines of their own, as many as placement.Agent allows
 //	housekeeper flushes, releases the log, watches the disk, registers this
-//	            member and raises the feature level (housekeeping.go)
+//	            member, raises the feature level (housekeeping.go) and reports the load (load.go)
 //
 // Everything that reaches Host and Router passes the mailbox, which is bounded for
 // clients and peers; completions of the node's own work always fit. It is emptied in

@@ -35,6 +35,7 @@ func (n *Node) housekeep() {
 	ticker := time.NewTicker(housekeepingPeriod)
 	defer ticker.Stop()
 	registered, released := false, time.Duration(0)
+	meter := newMeter(n)
 	for {
 		if !registered {
 			registered = n.logged("register this member", n.announce(n.ctx))
@@ -47,6 +48,7 @@ func (n *Node) housekeep() {
 			released = now
 			n.logged("release the log", n.releaseLog())
 		}
+		n.logged("report the load", meter.tick(n.ctx))
 		select {
 		case <-n.ctx.Done():
 			return

@@ -38,6 +38,8 @@ type Keyspace struct {
 	elsewhere atomic.Bool
 	quota     atomic.Int64 // what its leader is to set, in bytes; below zero: none
 	limiter   limit.Limiter
+	traffic   traffic
+	load      load // the meter's own
 	// installs keeps physical compaction and the install of a snapshot apart.
 	installs sync.Mutex
 	prunedTo int64 // the compaction that was physically done last; with installs
@@ -83,6 +85,8 @@ func (k *Keyspace) Propose(ctx context.Context, kind store.Kind, body []byte) (*
 		result *store.Result
 		err    error
 	}
+	k.traffic.commands.Add(1)
+	k.traffic.bytes.Add(uint64(len(body)))
 	done := make(chan outcome, 1)
 	err := k.n.mail.postClient(event{
 		kind: eventSubmit, shard: k.shard, command: kind, body: body,
@@ -102,6 +106,7 @@ func (k *Keyspace) Propose(ctx context.Context, kind store.Kind, body []byte) (*
 // Barrier returns once a View taken afterwards holds everything that was
 // acknowledged anywhere before the call.
 func (k *Keyspace) Barrier(ctx context.Context) error {
+	k.traffic.barriers.Add(1)
 	done := make(chan error, 1)
 	err := k.n.mail.postClient(event{
 		kind: eventBarrier, shard: k.shard, done: func(err error) { done <- err },
@@ -126,7 +131,12 @@ func (k *Keyspace) View() (*store.View, error) { return k.store.View() }
 // RangeNewest answers a range of one key from memory, as a View taken now would, or
 // reports that it cannot.
 func (k *Keyspace) RangeNewest(r *store.RangeRequest) (*store.RangeResponse, bool) {
-	return k.store.RangeNewest(r)
+	k.traffic.ranges.Add(1)
+	res, ok := k.store.RangeNewest(r)
+	if ok && len(res.KVs) > 0 {
+		k.traffic.bytes.Add(uint64(len(res.KVs[0].Key) + len(res.KVs[0].Value)))
+	}
+	return res, ok
 }
 
 // DB is where this node's watchers are fed and physical compaction runs.
@@ -148,6 +158,7 @@ func (k *Keyspace) lease(ctx context.Context, id int64, renew bool) (ttl, remain
 		ttl, remaining int64
 		err            error
 	}
+	k.traffic.commands.Add(1)
 	done := make(chan outcome, 1)
 	err = k.n.mail.postClient(event{
 		kind: eventLease, shard: k.shard, lease: id, renew: renew,

@@ -120,7 +120,8 @@ func (n *Node) writeMember(ctx context.Context, change *placement.MemberChange) 
 			return 0, false, err
 		}
 		txn.Success = append(txn.Success, put(placement.RemovedKey(m.ID), body),
-			store.RequestOp{DeleteRange: &store.DeleteRangeRequest{Key: []byte(key)}})
+			store.RequestOp{DeleteRange: &store.DeleteRangeRequest{Key: []byte(key)}},
+			store.RequestOp{DeleteRange: &store.DeleteRangeRequest{Key: []byte(placement.LoadKey(m.ID))}})
 	} else {
 		txn.Success = append(txn.Success, put(key, m.Encode()))
 	}

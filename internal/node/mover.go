@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -45,9 +46,9 @@ const (
 	moverPeriod = 50 * time.Millisecond
 	// planPeriod is the least time between two plans: one for 10,000 keyspaces takes 10 ms.
 	planPeriod = 250 * time.Millisecond
-	// preferAfter is how long a node leads a shard before it hands it to whom the record names:
+	// preferAfterDefault is how long a node leads a shard before it hands it to whom the record names:
 	// that one may be about to stop, and have given it away for that.
-	preferAfter = 10 * time.Second
+	preferAfterDefault = 10 * time.Second
 	// moverTimeout bounds a write and a barrier of the mover.
 	moverTimeout = 5 * time.Second
 )
@@ -100,7 +101,7 @@ func (m *mover) lookAgain() {
 // returned has the shards looked at that a node should lead which answers again, in a while.
 func (m *mover) returned(node shard.NodeID) {
 	m.answer(func() {
-		at := m.n.cfg.Clock.Monotonic() + preferAfter
+		at := m.n.cfg.Clock.Monotonic() + m.n.cfg.preferAfter
 		for _, k := range m.Catalog().Keyspaces() {
 			if s := &k.Shards[0]; s.Nodes[0].ID == uint64(node) {
 				m.again = append(m.again, again{at: at, shard: s.ID})
@@ -125,7 +126,7 @@ func (m *mover) run() {
 			m.mu.Unlock()
 			for id := range look {
 				m.agent.Look(id)
-				m.again = append(m.again, again{at: m.n.cfg.Clock.Monotonic() + preferAfter, shard: id})
+				m.again = append(m.again, again{at: m.n.cfg.Clock.Monotonic() + m.n.cfg.preferAfter, shard: id})
 			}
 			for _, f := range back {
 				f()
@@ -169,7 +170,7 @@ func (m *mover) Situation(id, epoch uint64) (x placement.Situation, ok bool) {
 		if ok = s.Role == consensus.Leader && uint64(s.HardState.Epoch) == epoch; ok {
 			x = situationOf(&s)
 			k, _ := m.n.keyspaces.of(shard.ID(id))
-			x.Settled = m.n.cfg.Clock.Monotonic()-time.Duration(k.leads.Load()) >= preferAfter
+			x.Settled = m.n.cfg.Clock.Monotonic()-time.Duration(k.leads.Load()) >= m.n.cfg.preferAfter
 		}
 		return nil
 	})
@@ -275,7 +276,7 @@ func (m *mover) Barrier() {
 // Write implements placement.Ports.
 func (m *mover) Write(p placement.Proposal) {
 	for _, move := range p.Moves {
-		m.n.cfg.Logger.Info("a replica is to move", "keyspace", p.Keyspace, "move", move.String())
+		m.n.cfg.Logger.Info("a replica is to move", "keyspace", p.Keyspace, "move", move.String(), "why", cmp.Or(p.Note, move.Reason.String()))
 	}
 	m.n.start1(func() {
 		done, err := m.n.writeRecord(&p.Next)

@@ -34,18 +34,6 @@ func Key(name string) string {
 	return KeyspacesPrefix + name
 }
 
-// MemberKey is where a node's record is.
-func MemberKey(id uint64) string { return MembersPrefix + strconv.FormatUint(id, 16) }
-
-// RemovedKey is where it says that a node is gone for good.
-func RemovedKey(id uint64) string { return RemovedPrefix + strconv.FormatUint(id, 16) }
-
-// OfMember reports whether a key is about a node.
-func OfMember(key []byte) bool {
-	prefix, _ := split(string(key))
-	return prefix == MembersPrefix || prefix == RemovedPrefix
-}
-
 // own reports whether a keyspace is one that every cluster has.
 func own(name string) bool { return name == System || name == Default }
 
@@ -58,6 +46,7 @@ type Catalog struct {
 	founding  map[string]Keyspace // the cluster's own as they were founded
 	members   map[uint64]Member
 	removed   map[uint64]Removed
+	loads     loads
 	// NextShard is the id that the next shard gets.
 	NextShard uint64
 	// CounterRevision is the revision at which that was written; zero: never.
@@ -80,7 +69,7 @@ type Catalog struct {
 func NewCatalog(founding ...Keyspace) *Catalog {
 	c := &Catalog{
 		keyspaces: make(map[string]Keyspace), shards: make(map[uint64]string), founding: make(map[string]Keyspace),
-		members: make(map[uint64]Member), removed: make(map[uint64]Removed), NextShard: FirstShard,
+		members: make(map[uint64]Member), removed: make(map[uint64]Removed), loads: make(loads), NextShard: FirstShard,
 	}
 	for _, k := range founding {
 		c.founding[k.Name] = k
@@ -105,7 +94,7 @@ func (c *Catalog) Found(members ...Member) {
 func (c *Catalog) Clone() *Catalog {
 	d := *c
 	d.keyspaces, d.shards, d.members, d.removed = maps.Clone(c.keyspaces), maps.Clone(c.shards), maps.Clone(c.members), maps.Clone(c.removed)
-	d.placed = slices.Clone(c.placed)
+	d.placed, d.loads = slices.Clone(c.placed), maps.Clone(c.loads)
 	return &d
 }
 
@@ -133,6 +122,7 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 		}
 		if err == nil {
 			k.Revision, keyspace = revision, name
+			c.balanced(name, &k)
 			c.drop(name)
 			c.add(k)
 			if k.Epoch > 1 {
@@ -157,8 +147,11 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 		if err == nil {
 			c.removed[r.ID] = r
 			delete(c.members, r.ID)
+			delete(c.loads, r.ID)
 			c.stirred++
 		}
+	case prefix == LoadsPrefix:
+		c.putLoad(name, value)
 	case string(key) == NextShardKey:
 		if c.NextShard, err = strconv.ParseUint(string(value), 10, 64); err == nil {
 			c.CounterRevision = revision
@@ -179,7 +172,7 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 
 // split tells a key's prefix from the rest, for the prefixes that the catalog knows.
 func split(key string) (prefix, rest string) {
-	for _, p := range []string{KeyspacesPrefix, OwnPrefix, MembersPrefix, RemovedPrefix} {
+	for _, p := range []string{KeyspacesPrefix, OwnPrefix, MembersPrefix, RemovedPrefix, LoadsPrefix} {
 		if rest, ok := strings.CutPrefix(key, p); ok {
 			return p, rest
 		}
@@ -203,6 +196,8 @@ func (c *Catalog) Delete(key []byte) (keyspace string) {
 			delete(c.members, id)
 			c.stirred++
 		}
+	case LoadsPrefix:
+		c.dropLoad(name)
 	}
 	return ""
 }
@@ -286,129 +281,6 @@ func (c *Catalog) Has(shard uint64) bool {
 // Len is how many keyspaces there are, deleted ones included and the cluster's own not.
 func (c *Catalog) Len() int { return len(c.keyspaces) - len(c.founding) }
 
-// Cluster is what a new keyspace is placed on.
-type Cluster struct {
-	Nodes       []ring.Node // all that may carry replicas
-	Engines     []string    // that all nodes have; the first is the default
-	KeyspaceMax int         // how many keyspaces there may be
-	Seed        uint64      // of the ring; the same for as long as the cluster lives
-	Now         int64       // seconds since 1970
-}
-
-// Create makes the record of a new keyspace with one shard, and says where it goes. Of the
-// nodes those are taken that the ring proposes for it, given what they carry.
-func (c *Catalog) Create(spec Spec, cluster Cluster) (Keyspace, error) {
-	k, err := c.check(spec, &cluster)
-	if err != nil {
-		return Keyspace{}, err
-	}
-	nodes, err := c.place(k.Replicas, &cluster)
-	if err != nil {
-		return Keyspace{}, err
-	}
-	k.Shards = []Shard{{ID: c.NextShard, Engine: spec.engine(&cluster), First: nodes, Nodes: nodes}}
-	return k, nil
-}
-
-func (s *Spec) engine(cluster *Cluster) string {
-	if s.Engine == "" {
-		return cluster.Engines[0]
-	}
-	return s.Engine
-}
-
-// check completes a specification, or says what is wrong with it.
-func (c *Catalog) check(spec Spec, cluster *Cluster) (Keyspace, error) {
-	k := Keyspace{
-		Format: recordFormat, Name: spec.Name, Epoch: 1, State: Active,
-		Replicas: spec.Replicas, QuotaBytes: spec.QuotaBytes, Created: cluster.Now,
-	}
-	if k.QuotaBytes == 0 {
-		k.QuotaBytes = QuotaBytesDefault
-	}
-	nodes := cluster.carriers()
-	if k.Replicas == 0 {
-		k.Replicas = defaultReplicas(nodes)
-	}
-	if err := CheckName(spec.Name); err != nil {
-		return k, err
-	}
-	if err := checkQuota(k.QuotaBytes); err != nil {
-		return k, err
-	}
-	var err error
-	if k.Limits, err = k.Limits.with(&spec.Limits); err != nil {
-		return k, err
-	}
-	old, exists := c.keyspaces[spec.Name]
-	switch {
-	case own(spec.Name):
-		return k, fmt.Errorf("%w: every cluster has %q: choose another name", ErrExists, spec.Name)
-	case exists && old.State == Deleted:
-		return k, fmt.Errorf("%w: %q was deleted and can still be brought back: undelete it, or choose another name", ErrExists, spec.Name)
-	case exists:
-		return k, fmt.Errorf("%w: %q: choose another name", ErrExists, spec.Name)
-	case !slices.Contains(replicas, k.Replicas):
-		return k, fmt.Errorf("%w: %d replicas: use 1, 3, 5 or 7", ErrInvalid, k.Replicas)
-	case k.Replicas > nodes || nodes == 0:
-		return k, fmt.Errorf("%w: %d replicas are asked for and the cluster has %d nodes that may carry one: ask for fewer, or add nodes", ErrNoRoom, k.Replicas, nodes)
-	case !slices.Contains(cluster.Engines, spec.engine(cluster)):
-		return k, fmt.Errorf("%w: engine %q: use %s", ErrInvalid, shorten(spec.Engine), strings.Join(cluster.Engines, ", "))
-	case c.Len() >= cluster.KeyspaceMax:
-		return k, fmt.Errorf("%w: the cluster has %d keyspaces, which is its limit: delete some", ErrNoRoom, c.Len())
-	}
-	return k, nil
-}
-
-// carriers is how many nodes may carry replicas: those with weight 0 are to be emptied.
-func (c *Cluster) carriers() (n int) {
-	for i := range c.Nodes {
-		if c.Nodes[i].Weight > 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// defaultReplicas is three, or the most that there may be on fewer nodes.
-func defaultReplicas(nodes int) int {
-	if nodes >= ReplicasDefault {
-		return ReplicasDefault
-	}
-	return 1
-}
-
-// place asks the ring for the nodes of one new shard.
-func (c *Catalog) place(want int, cluster *Cluster) ([]Node, error) {
-	r, err := ring.New(cluster.Nodes, ring.Options{Seed: cluster.Seed})
-	if err != nil {
-		return nil, err
-	}
-	p := c.placement()
-	id := ring.ShardID(c.NextShard)
-	p.Shards = append(p.Shards, ring.Shard{ID: id, Want: want}) // the highest id
-	moves, err := r.Plan(p, ring.Policy{})
-	if err != nil {
-		return nil, err
-	}
-	shard := &p.Shards[len(p.Shards)-1]
-	for _, m := range moves {
-		if m.Shard == id {
-			if err := p.Apply(m); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if len(shard.Replicas) != want {
-		panic(fmt.Sprintf("placement: the ring gives %d of %d replicas a place", len(shard.Replicas), want))
-	}
-	nodes := make([]Node, len(shard.Replicas))
-	for i, n := range shard.Replicas {
-		nodes[i] = nodeAt(n, 1)
-	}
-	return nodes, nil
-}
-
 // placement is where all shards are, to make plans with.
 func (c *Catalog) placement() *ring.Placement {
 	return &ring.Placement{Shards: slices.Clone(c.placed)}
@@ -430,86 +302,4 @@ func (c *Catalog) placed1(s *Shard, want int) {
 
 func (c *Catalog) search(shard uint64) (int, bool) {
 	return slices.BinarySearchFunc(c.placed, ring.ShardID(shard), func(s ring.Shard, id ring.ShardID) int { return cmp.Compare(s.ID, id) })
-}
-
-// Update is a keyspace's next record after a change.
-func (c *Catalog) Update(name string, change Change) (Keyspace, error) {
-	k, err := c.active(name)
-	if err != nil {
-		return k, err
-	}
-	if change.QuotaBytes != nil {
-		if err := checkQuota(*change.QuotaBytes); err != nil {
-			return k, err
-		}
-		k.QuotaBytes = *change.QuotaBytes
-	}
-	if k.Limits, err = k.Limits.with(&change.Limits); err != nil {
-		return k, err
-	}
-	if change.Replicas != nil {
-		want, carriers := *change.Replicas, c.carriers()
-		switch {
-		case !slices.Contains(replicas, want):
-			return k, fmt.Errorf("%w: %d replicas: use 1, 3, 5 or 7", ErrInvalid, want)
-		case want > carriers:
-			return k, fmt.Errorf("%w: %d replicas are asked for and the cluster has %d nodes that may carry one: ask for fewer, or add nodes", ErrNoRoom, want, carriers)
-		}
-		k.Replicas = want
-	}
-	k.Epoch++
-	return k, nil
-}
-
-// Remove is a keyspace's next record when it is deleted (L4).
-func (c *Catalog) Remove(name string, now int64) (Keyspace, error) {
-	k, err := c.active(name)
-	k.State, k.DeletedAt = Deleted, now
-	k.Epoch++
-	return k, err
-}
-
-// Restore is a deleted keyspace's next record when it is brought back.
-func (c *Catalog) Restore(name string) (Keyspace, error) {
-	k, ok := c.keyspaces[name]
-	switch {
-	case !ok:
-		return k, fmt.Errorf("%w: %q", ErrNotFound, shorten(name))
-	case k.State != Deleted:
-		return k, fmt.Errorf("%w: %q was not deleted", ErrInvalid, name)
-	}
-	k.State, k.DeletedAt = Active, 0
-	k.Epoch++
-	return k, nil
-}
-
-// Prefer is a keyspace's next record when another of its nodes should lead.
-func (c *Catalog) Prefer(name string, node uint64) (Keyspace, error) {
-	k, ok := c.keyspaces[name]
-	if !ok {
-		return k, fmt.Errorf("%w: %q", ErrNotFound, shorten(name))
-	}
-	next := k.Shards[0].clone()
-	at := slices.IndexFunc(next.Nodes, func(n Node) bool { return n.ID == node })
-	if at < 0 {
-		return k, fmt.Errorf("%w: node %x has no replica of keyspace %q that votes: choose one that has", ErrMemberNotFound, node, name)
-	}
-	n := next.Nodes[at]
-	next.Nodes = slices.Insert(slices.Delete(next.Nodes, at, at+1), 0, n)
-	return k.with(next), nil
-}
-
-// active is a keyspace that serves.
-func (c *Catalog) active(name string) (Keyspace, error) {
-	if own(name) {
-		return Keyspace{}, fmt.Errorf("%w: %q is the cluster's own, and stays as it is", ErrInvalid, name)
-	}
-	k, ok := c.keyspaces[name]
-	switch {
-	case !ok:
-		return k, fmt.Errorf("%w: %q: 'quorate keyspace list' names those that there are", ErrNotFound, shorten(name))
-	case k.State == Deleted:
-		return k, fmt.Errorf("%w: %q: undelete it first", ErrDeleted, name)
-	}
-	return k, nil
 }

@@ -2,10 +2,12 @@
 // replicas of these are, and how they get to where they should be. It is pure: it reads and makes
 // records of the system keyspace, and does not know how they come there. Package ring finds the nodes.
 //
-//	catalog.go     the records as one node knows them; keyspaces come, change and go
+//	catalog.go     the records as one node knows them
+//	change.go      how keyspaces come, change and go
 //	keyspace.go    a keyspace's record, shard.go where its replicas are
 //	member.go      a node's record, membership.go how nodes come and go
 //	plan.go        what should move: a step that whoever leads the system keyspace takes for all
+//	load.go        what nodes report of their work, balance.go what moves for it
 //	move.go        how it moves: steps that each shard's leader takes for its own
 //
 // # Records
@@ -17,6 +19,7 @@
 //	own/NAME           likewise, of the two that every cluster has; until it is written they
 //	                   are where they were founded
 //	members/ID         one node, by its id in hex: Member
+//	loads/ID           what a node has to do: Load
 //	removed/ID         what is left of a node that is gone for good: Removed
 //	shards/next        the id of the next shard, decimal
 //	members-next       how many nodes have joined, decimal
@@ -48,4 +51,6 @@
 //	    or if one goes back by L5, a few more may be on the move.
 //	L9  The leader of a shard acts on a record that it has read after it came to lead, and only
 //	    for as long as it does: whoever led before it, and whatever was recorded then, counts.
+//	L10 What moves for its load keeps the ring's caps and zones, moves only while nothing must, and
+//	    then stays for a while. With constant loads such moves end.
 package placement

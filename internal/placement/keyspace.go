@@ -100,6 +100,9 @@ type Shard struct {
 	Learners []Node `json:"learners,omitempty"`
 	// Last is the highest incarnation that a replica of the shard has had, if it is none of those above.
 	Last uint16 `json:"last,omitempty"`
+	// Balanced is when the shard, or the lead in it, was last moved for its load, in seconds since
+	// 1970. It rests for a while then, whoever plans next.
+	Balanced int64 `json:"balanced,omitempty"`
 }
 
 // Node is the place of a replica: a node during one life of its disk, and which of the shard's

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/quorate/quorate/ring"
@@ -77,6 +78,18 @@ type Member struct {
 // diskUnknown is that of a founder which has not said anything of itself yet. It has run all the
 // same: whoever comes to its address with another disk is not the same.
 const diskUnknown = 1<<64 - 1
+
+// MemberKey is where a node's record is.
+func MemberKey(id uint64) string { return MembersPrefix + strconv.FormatUint(id, 16) }
+
+// RemovedKey is where it says that a node is gone for good.
+func RemovedKey(id uint64) string { return RemovedPrefix + strconv.FormatUint(id, 16) }
+
+// OfMember reports whether a key is about a node.
+func OfMember(key []byte) bool {
+	prefix, _ := split(string(key))
+	return prefix == MembersPrefix || prefix == RemovedPrefix
+}
 
 // Started reports whether the node has ever run.
 func (m *Member) Started() bool { return m.Disk != 0 }

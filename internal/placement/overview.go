@@ -13,6 +13,9 @@ type NodeLoad struct {
 	Replicas, Cap       int
 	Leaders, LeadersCap int // of shards, by their records
 	Share               float64
+	// What the node has reported of itself last: in a second, and in thousandths of a core. Zero of
+	// one that is silent.
+	Requests, Bytes, CPU uint64
 }
 
 // Overview is where everything is, as one node sees it.
@@ -43,8 +46,14 @@ func (c *Catalog) Overview(p Planning) (Overview, error) {
 	}
 	for _, m := range c.Members() {
 		l := of[m.place()]
+		load := Load{}
+		if !p.Silent[m.ID] {
+			load, _ = c.Load(m.ID)
+		}
+		sum := load.Sum()
 		o.Nodes = append(o.Nodes, NodeLoad{Member: m, Silent: p.Silent[m.ID], Dead: p.Dead[m.ID],
-			Replicas: l.Replicas, Cap: l.Cap, Leaders: l.Leaders, LeadersCap: l.LeadersCap, Share: l.Share})
+			Replicas: l.Replicas, Cap: l.Cap, Leaders: l.Leaders, LeadersCap: l.LeadersCap, Share: l.Share,
+			Requests: sum.Requests, Bytes: sum.Bytes, CPU: load.CPU})
 	}
 	for _, k := range c.All() {
 		if k.Shards[0].moving() {

@@ -81,7 +81,8 @@ func (c *Catalog) Ring(dead map[uint64]bool) []ring.Node {
 
 // Plan proposes the next records of keyspaces whose replicas should be elsewhere: at most as
 // many as may move at a time, and none whose quorum is lost, which nothing can mend from here.
-// Nothing is proposed if everybody is where he should be (L5, L8).
+// Nothing is proposed if everybody is where he should be (L5, L8), but for what is moved for its
+// load then (balance.go).
 func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 	p.Moves = cmp.Or(p.Moves, MovesDefault)
 	b := planning{Planning: p, c: c, taken: make(map[string]bool), there: make(map[ring.NodeID]bool), alive: make(map[ring.NodeID]bool)}
@@ -109,6 +110,10 @@ func (c *Catalog) Plan(p Planning) ([]Proposal, error) {
 	moves, err := r.Plan(placement, ring.Policy{ReplicaLoad: p.LoadPercent, Copies: b.room() + b.waiting(), Leads: b.room()})
 	if err != nil {
 		return nil, err
+	}
+	if len(moves) == 0 && len(b.proposals) == 0 && c.moves == 0 {
+		err := b.balance(r, placement)
+		return b.proposals, err
 	}
 	return b.proposals, b.take(moves)
 }
@@ -270,8 +275,7 @@ func begin(s *Shard, moves []ring.Move) (next Shard, did []ring.Move, err error)
 			next.leave(next.Nodes[at])
 			next.Nodes = slices.Delete(next.Nodes, at, at+1)
 		case m.Kind == ring.Lead && at > 0:
-			n := next.Nodes[at]
-			next.Nodes = slices.Insert(slices.Delete(next.Nodes, at, at+1), 0, n)
+			next.lead(at)
 		default:
 			continue
 		}

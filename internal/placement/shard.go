@@ -113,6 +113,12 @@ func (s *Shard) clone() Shard {
 	return d
 }
 
+// lead puts one of the voters first.
+func (s *Shard) lead(at int) {
+	n := s.Nodes[at]
+	s.Nodes = slices.Insert(slices.Delete(s.Nodes, at, at+1), 0, n)
+}
+
 // with is a keyspace's next record, with another shard in the place of its first one.
 func (k *Keyspace) with(s Shard) Keyspace {
 	next := *k
