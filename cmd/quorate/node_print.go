@@ -28,6 +28,9 @@ type nodeJSON struct {
 	Leaders     uint32   `json:"leaders"`
 	LeadersCap  uint32   `json:"leaders_cap"`
 	Share       float64  `json:"share"` // of replicas
+	Requests    uint64   `json:"requests_per_second"`
+	Bytes       uint64   `json:"bytes_per_second"`
+	CPU         float64  `json:"cpu_cores"`
 }
 
 func jsonOfNode(n *quoratev1.Node) nodeJSON {
@@ -36,6 +39,7 @@ func jsonOfNode(n *quoratev1.Node) nodeJSON {
 		Zone: n.GetZone(), Weight: n.GetWeight(), State: nodeIntentText(n), Started: n.GetStarted(), Incarnation: n.GetIncarnation(),
 		Silent: n.GetSilent(), Dead: n.GetDead(), Replicas: n.GetReplicas(), Cap: n.GetCap(),
 		Leaders: n.GetLeaders(), LeadersCap: n.GetLeadersCap(), Share: n.GetShare(),
+		Requests: n.GetRequestsPerSecond(), Bytes: n.GetBytesPerSecond(), CPU: float64(n.GetCpuThousandths()) / 1000,
 	}
 }
 
@@ -57,10 +61,10 @@ func printNodes(p *process, f *clusterFlags, nodes []*quoratev1.Node) error {
 
 func nodesTable(out io.Writer, nodes []*quoratev1.Node) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tNAME\tSTATE\tZONE\tWEIGHT\tREPLICAS\tLEADERS\tCLIENTS")
+	fmt.Fprintln(w, "ID\tNAME\tSTATE\tZONE\tWEIGHT\tREPLICAS\tLEADERS\tREQUESTS/S\tCPU\tCLIENTS")
 	for _, n := range nodes {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d/%d\t%d/%d\t%s\n", idText(n.GetId()), cmp.Or(n.GetName(), "-"), nodeStateText(n), cmp.Or(n.GetZone(), "-"), n.GetWeight(),
-			n.GetReplicas(), n.GetCap(), n.GetLeaders(), n.GetLeadersCap(), cmp.Or(strings.Join(n.GetClientUrls(), ","), "-"))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d/%d\t%d/%d\t%d\t%.0f %%\t%s\n", idText(n.GetId()), cmp.Or(n.GetName(), "-"), nodeStateText(n), cmp.Or(n.GetZone(), "-"), n.GetWeight(),
+			n.GetReplicas(), n.GetCap(), n.GetLeaders(), n.GetLeadersCap(), n.GetRequestsPerSecond(), float64(n.GetCpuThousandths())/10, cmp.Or(strings.Join(n.GetClientUrls(), ","), "-"))
 	}
 	return w.Flush()
 }

@@ -125,6 +125,7 @@ func nodeMessage(l *placement.NodeLoad) *quoratev1.Node {
 		Weight: uint32(cmp.Or(l.Weight, placement.WeightDefault)), State: nodeStateOf(l.State),
 		Started: l.Started(), Incarnation: uint32(max(1, l.Incarnation)), Silent: l.Silent, Dead: l.Dead,
 		Replicas: uint32(l.Replicas), Cap: uint32(l.Cap), Leaders: uint32(l.Leaders), LeadersCap: uint32(l.LeadersCap), Share: l.Share,
+		RequestsPerSecond: l.Requests, BytesPerSecond: l.Bytes, CpuThousandths: l.CPU,
 	}
 }
 

@@ -109,9 +109,14 @@ type Node struct {
 	Leaders    uint32 `protobuf:"varint,14,opt,name=leaders,proto3" json:"leaders,omitempty"`
 	LeadersCap uint32 `protobuf:"varint,15,opt,name=leaders_cap,json=leadersCap,proto3" json:"leaders_cap,omitempty"`
 	// Its fair share, in replicas.
-	Share         float64 `protobuf:"fixed64,16,opt,name=share,proto3" json:"share,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Share float64 `protobuf:"fixed64,16,opt,name=share,proto3" json:"share,omitempty"`
+	// What it has reported of its last seconds: calls and their bytes in a second, and processor
+	// time in thousandths of a core. 0 for a silent one, and for one with hardly any work.
+	RequestsPerSecond uint64 `protobuf:"varint,17,opt,name=requests_per_second,json=requestsPerSecond,proto3" json:"requests_per_second,omitempty"`
+	BytesPerSecond    uint64 `protobuf:"varint,18,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	CpuThousandths    uint64 `protobuf:"varint,19,opt,name=cpu_thousandths,json=cpuThousandths,proto3" json:"cpu_thousandths,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -256,9 +261,30 @@ func (x *Node) GetShare() float64 {
 	return 0
 }
 
+func (x *Node) GetRequestsPerSecond() uint64 {
+	if x != nil {
+		return x.RequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Node) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *Node) GetCpuThousandths() uint64 {
+	if x != nil {
+		return x.CpuThousandths
+	}
+	return 0
+}
+
 type JoinNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Unique in the cluster; 1 to 255 bytes.
+	// Unique in the cluster; 1 to 256 bytes.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Where the other nodes find it, as http://HOST:PORT; at least one.
 	PeerUrls []string `protobuf:"bytes,2,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
@@ -778,7 +804,7 @@ var File_quorate_v1_nodes_proto protoreflect.FileDescriptor
 const file_quorate_v1_nodes_proto_rawDesc = "" +
 	"\n" +
 	"\x16quorate/v1/nodes.proto\x12\n" +
-	"quorate.v1\"\xf1\x03\n" +
+	"quorate.v1\"\xf4\x04\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -798,7 +824,10 @@ const file_quorate_v1_nodes_proto_rawDesc = "" +
 	"\aleaders\x18\x0e \x01(\rR\aleaders\x12\x1f\n" +
 	"\vleaders_cap\x18\x0f \x01(\rR\n" +
 	"leadersCap\x12\x14\n" +
-	"\x05share\x18\x10 \x01(\x01R\x05share\"F\n" +
+	"\x05share\x18\x10 \x01(\x01R\x05share\x12.\n" +
+	"\x13requests_per_second\x18\x11 \x01(\x04R\x11requestsPerSecond\x12(\n" +
+	"\x10bytes_per_second\x18\x12 \x01(\x04R\x0ebytesPerSecond\x12'\n" +
+	"\x0fcpu_thousandths\x18\x13 \x01(\x04R\x0ecpuThousandths\"F\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
