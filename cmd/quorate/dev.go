@@ -30,6 +30,8 @@ const (
 	devNodesMax = 12
 	// devRestartDelay leaves time to see what the others do without the dead node.
 	devRestartDelay = 5 * time.Second
+	// devReplaceAfter lets placement heal before the dead node is back.
+	devReplaceAfter = 2 * time.Second
 	devStartTimeout = 30 * time.Second
 	// devStopTimeout is longer than what the nodes are told, so that force is the exception.
 	devShutdownTimeout = 5 * time.Second
@@ -46,8 +48,8 @@ func newDev(p *process) *cobra.Command {
 		Long: `Run a cluster of real processes on this machine's loopback address. Node i (from 0) serves
 clients on PORT+10·i and its peers on the port after that.
 
-Kill a node to see what the others do: dev says so and starts it again after 5 seconds, later
-each time it dies before it is ready. All nodes end with dev, however dev ends.
+Kill a node to see what the others do: its replicas are placed anew after 2 seconds, if there are
+nodes for them. dev starts it again after 5 seconds, later each time it dies before it is ready. All nodes end with dev, however dev ends.
 
 The data is in a temporary folder, named at the start and removed at the end, unless
 --data-dir names one to keep. QUORATE_ and ETCD_ variables do not count here.
@@ -249,6 +251,7 @@ func (d *devCluster) arguments(n *devNode) []string {
 		"--initial-cluster", strings.Join(members, ","),
 		"--initial-cluster-token", "quorate-dev",
 		"--engine", d.engine,
+		"--" + flagReplaceAfter, devReplaceAfter.String(),
 		"--log-format", formatConsole,
 		"--shutdown-timeout", devShutdownTimeout.String(),
 		"--" + flagSupervised,

@@ -20,14 +20,6 @@ type config struct {
 // key is a replica's identity: what it votes under.
 func key(n Node) Node { return Node{ID: n.ID, Incarnation: n.Incarnation} }
 
-func keys(list []Node) []Node {
-	out := make([]Node, len(list))
-	for i, n := range list {
-		out[i] = key(n)
-	}
-	return out
-}
-
 func (c *config) votes(n Node) bool { return contains(c.voters, n) || contains(c.old, n) }
 
 // most reports whether a majority of the voters, and of the old ones, have something.
