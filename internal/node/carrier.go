@@ -176,18 +176,14 @@ func (c *carrier) keep(record *placement.Keyspace) error {
 	}
 	if old, ok := c.n.keyspaces.named(record.Name); ok && old.shard != shard.ID(s.ID) {
 		// That one is gone, and another has its name.
-		if err := c.n.closeShard(old); err != nil {
-			return err
-		}
+		c.leave(old)
+		return nil
 	}
 	replica, serves, here := s.On(uint64(c.n.identity.Node), c.n.identity.Incarnation)
 	k, open := c.n.keyspaces.of(shard.ID(s.ID))
 	switch {
 	case open && (!here || k.incarnation != replica.Incarnation):
-		k.elsewhere.Store(true)
-		if !slices.Contains(c.leaves, k) {
-			c.leaves = append(c.leaves, k)
-		}
+		c.leave(k)
 		return nil
 	case !here:
 		return nil
@@ -211,6 +207,14 @@ func (c *carrier) keep(record *placement.Keyspace) error {
 	k.limiter.Set(record.Limits)
 	c.n.unquoted.add(k)
 	return nil
+}
+
+// leave lets nobody use a replica any more; close takes it off the node.
+func (c *carrier) leave(k *Keyspace) {
+	k.elsewhere.Store(true)
+	if !slices.Contains(c.leaves, k) {
+		c.leaves = append(c.leaves, k)
+	}
 }
 
 // close takes replicas off this node that are elsewhere now. What is recorded must not be
@@ -242,13 +246,12 @@ func (c *carrier) close() error {
 	return errs
 }
 
-// drop closes the replica of a keyspace that is gone.
+// drop lets the replica of a keyspace go that is gone.
 func (c *carrier) drop(name string) error {
-	k, open := c.n.keyspaces.named(name)
-	if !open {
-		return nil
+	if k, open := c.n.keyspaces.named(name); open {
+		c.leave(k)
 	}
-	return c.n.closeShard(k)
+	return nil
 }
 
 // specOf is what a node must know of a keyspace's shard to carry a replica of it.
@@ -302,6 +305,9 @@ func (c *carrier) sweep(ctx context.Context) error {
 		return err
 	}
 	if err := c.follow(); err != nil { // now the catalog has all that was acknowledged before
+		return err
+	}
+	if err := c.n.engine.Flush(); err != nil { // N6
 		return err
 	}
 	stored, err := store.Shards(c.n.engine)

@@ -347,10 +347,15 @@ func (n *Node) abandon() {
 	}
 }
 
-// Keyspace returns a keyspace by name, if this node serves it.
+// Keyspace returns a keyspace by name, if this node serves it. A replica that comes or goes does
+// not; one that the catalog has already made a voter serves from the moment it is one, but for the
+// system keyspace's, which is read wherever it is.
 func (n *Node) Keyspace(name string) (*Keyspace, bool) {
 	k, ok := n.keyspaces.named(name)
-	return k, ok && !k.deleted.Load() && !k.elsewhere.Load()
+	if !ok || k.deleted.Load() || k.elsewhere.Load() {
+		return k, false
+	}
+	return k, k.shard == SystemShard || !k.status.Load().IsLearner
 }
 
 // Keyspaces returns all that this node carries, by shard.

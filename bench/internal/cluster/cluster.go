@@ -30,7 +30,7 @@ type System struct {
 	Command []string
 }
 
-// Cluster is three running members. Its methods are for one goroutine.
+// Cluster is running members, three as a rule. Its methods are for one goroutine.
 type Cluster struct {
 	System  System
 	Members []*Member
@@ -40,20 +40,25 @@ type Cluster struct {
 // Start runs a fresh cluster in a new directory under parentDir and waits until
 // every member acknowledges a write.
 func Start(ctx context.Context, sys System, parentDir string) (*Cluster, error) {
+	return StartOf(ctx, sys, parentDir, memberCount)
+}
+
+// StartOf is Start with another number of members.
+func StartOf(ctx context.Context, sys System, parentDir string, members int) (*Cluster, error) {
 	dir, err := os.MkdirTemp(parentDir, sys.Name+"-")
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", sys.Name, err)
 	}
-	ports, err := freePorts(2 * memberCount)
+	ports, err := freePorts(2 * members)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", sys.Name, err)
 	}
 	c := &Cluster{System: sys, dir: dir}
 	var peers []string
-	for i := range memberCount {
+	for i := range members {
 		peers = append(peers, fmt.Sprintf("m%d=%s", i+1, loopbackURL(ports[2*i+1])))
 	}
-	for i := range memberCount {
+	for i := range members {
 		name := fmt.Sprintf("m%d", i+1)
 		clientURL, peerURL := loopbackURL(ports[2*i]), loopbackURL(ports[2*i+1])
 		c.Members = append(c.Members, &Member{
