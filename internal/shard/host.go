@@ -100,7 +100,7 @@ func (h *Host) Add(id ID, c ReplicaConfig) (*Replica, error) {
 		return nil, fmt.Errorf("add shard %d: already on this node", id)
 	}
 	m := &c.Machine
-	m.Group, m.ID = Group(id), ReplicaOf(h.cfg.Node, h.cfg.Incarnation)
+	m.Group, m.ID = Group(id), ReplicaOf(h.cfg.Node, cmp.Or(c.Incarnation, h.cfg.Incarnation))
 	m.ElectionTicks, m.HeartbeatTicks = h.cfg.Timing.ElectionTicks, h.cfg.Timing.HeartbeatTicks
 	w := &h.cfg.Windows
 	m.MessageBytes, m.InflightMessages, m.InflightBytes = w.MessageBytes, w.InflightMessages, w.InflightBytes

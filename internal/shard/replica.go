@@ -79,6 +79,8 @@ type ReplicaConfig struct {
 	Machine consensus.Config // Group, ID, HardState, Log and Applied; the host adds the rest
 	Store   *store.Store
 	Waiters *Waiters
+	// Incarnation tells the replicas apart that the shard has had on this node; zero: the host's.
+	Incarnation uint16
 	// Observe, when set, is told every result on the apply worker: for checkers.
 	Observe func(*store.Result)
 }
