@@ -141,7 +141,8 @@ func (r *Router) park(x *route, seqs ...uint64) {
 	r.list(x)
 }
 
-// RemoveShard forgets a shard and answers everything that waits for it.
+// RemoveShard forgets a shard and answers everything that waits for it. What was handed in may
+// be applied elsewhere (P2).
 func (r *Router) RemoveShard(id shard.ID) {
 	x, ok := r.routes[id]
 	if !ok {
@@ -149,6 +150,9 @@ func (r *Router) RemoveShard(id shard.ID) {
 	}
 	delete(r.routes, id)
 	r.busy = slices.DeleteFunc(r.busy, func(o *route) bool { return o == x })
+	for _, seq := range x.waiters.Handed(^consensus.Epoch(0)) {
+		x.waiters.End(seq, nil, ErrUnknownOutcome)
+	}
 	for _, seq := range x.waiters.All() {
 		x.waiters.End(seq, nil, ErrUnknownKeyspace)
 	}
