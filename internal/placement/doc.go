@@ -6,6 +6,7 @@
 //	keyspace.go    a keyspace's record, shard.go where its replicas are
 //	member.go      a node's record, membership.go how nodes come and go
 //	plan.go        what should move: a step that whoever leads the system keyspace takes for all
+//	duty.go        which replicas a node opens, and which it erases
 //	move.go        how it moves: steps that each shard's leader takes for its own
 //
 // # Records
@@ -45,4 +46,10 @@
 //	    of each one replica.
 //	L9  The leader of a shard acts on a record that it has read after it came to lead, and only
 //	    for as long as it does: whoever led before it, and whatever was recorded then, counts.
+//	L10 A replica's data goes only when the catalog that names it no more is durable on its node: a
+//	    restart with an earlier one would open the replica again, under the id under which it has
+//	    promised something, and without its promises. And it goes only when that catalog holds all that was
+//	    recorded before the process began: else a crash may have taken the node back to one that does not
+//	    name the replica yet. Which replica's data a disk has is written on
+//	    it: a record that names another one says nothing of what the rest of an earlier one is worth.
 package placement
