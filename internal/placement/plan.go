@@ -112,6 +112,12 @@ func (b *planning) tidy() {
 		next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return !b.alive[a.place()] })
 		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.alive[n.place()] })
 		if s.ID == systemShard {
+			// A node keeps its replica for as long as it is one, whether it is to vote or not.
+			for _, a := range s.Joining {
+				if !contains(next.Replicas(), a.Node) {
+					next.Learners = append(next.Learners, a.Node)
+				}
+			}
 			next.Learners = slices.DeleteFunc(next.Learners, func(n Node) bool {
 				m, ok := b.c.members[n.ID]
 				return !ok || !n.On(m.ID, m.Incarnation)
