@@ -111,6 +111,7 @@ func (b *planning) tidy() {
 		next := s.clone()
 		next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return !b.alive[a.place()] })
 		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.alive[n.place()] })
+		b.callBack(&next)
 		if s.ID == systemShard {
 			// A node keeps its replica for as long as it is one, whether it is to vote or not.
 			for _, a := range s.Joining {
@@ -130,6 +131,16 @@ func (b *planning) tidy() {
 			b.ended++
 		}
 		b.propose(Proposal{Keyspace: k.Name, Note: "gives up on replicas whose nodes are gone", Next: k.with(next)})
+	}
+}
+
+// callBack lets replicas stay that were to leave, in the places of such that have died since they
+// were recorded: those may not vote yet, and then never will.
+func (b *planning) callBack(s *Shard) {
+	for i, n := range s.Nodes {
+		if len(s.Leaving) > 0 && !b.alive[n.place()] {
+			s.Nodes[i], s.Leaving = s.Leaving[0], s.Leaving[1:]
+		}
 	}
 }
 

@@ -50,3 +50,16 @@ func TestArrivalInSystemKeyspaceIsLearnerAgain(t *testing.T) {
 		t.Fatalf("its next record is %+v", next)
 	}
 }
+
+// Two that are to vote from now on must both have caught up. If one dies before it votes, the
+// one that it was to replace stays.
+func TestReplacedOneStaysIfArrivalDies(t *testing.T) {
+	c, p := stuck(4, Shard{ID: systemShard, Engine: "raft", First: on(1, 2, 3), Nodes: on(1, 2, 3)}, 4)
+	k := Keyspace{Format: recordFormat, Name: "a", Epoch: 3, State: Active, Replicas: 3, Shards: []Shard{{
+		ID: FirstShard, Engine: "raft", First: on(1, 2, 3), Nodes: []Node{on(1)[0], {ID: 4, Incarnation: 2}, on(3)[0]}, Leaving: on(2), Last: 2,
+	}}}
+	c.add(k)
+	if next := planned(t, c, p, "a"); next == nil || next.moving() || !slices.Equal(next.Nodes, on(1, 2, 3)) {
+		t.Fatalf("its next record is %+v", next)
+	}
+}
