@@ -147,8 +147,8 @@ func (b *planning) callBack(s *Shard) {
 // placement is where the shards are to be that a plan may be about.
 func (b *planning) placement() *ring.Placement {
 	members := 0
-	for _, m := range b.c.members {
-		if m.State != Removing {
+	for _, m := range b.c.members { // others have no room for a vote
+		if m.weight() > 0 && !b.Dead[m.ID] {
 			members++
 		}
 	}

@@ -63,3 +63,15 @@ func TestReplacedOneStaysIfArrivalDies(t *testing.T) {
 		t.Fatalf("its next record is %+v", next)
 	}
 }
+
+// Of five nodes one drains: four are left, and three of them vote in the system keyspace. With five
+// votes the node would never be empty.
+func TestSystemKeyspaceFollowsWhoMayCarryIt(t *testing.T) {
+	c, p := stuck(5, Shard{ID: systemShard, Engine: "raft", First: on(1, 2, 3, 4, 5), Nodes: on(1, 2, 3, 4, 5)})
+	m := c.members[2]
+	m.State = Draining
+	c.members[2] = m
+	if next := planned(t, c, p, System); next == nil || len(next.Nodes) != 3 || slices.Contains(next.Nodes, on(2)[0]) {
+		t.Fatalf("its next record is %+v", next)
+	}
+}
