@@ -72,13 +72,21 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 		return Step{Kind: Configure, Voters: voters, Learners: slices.Concat(learners, missing)}
 	}
 	if !sameSet(voters, s.Nodes) {
-		return s.exchange(x, want)
+		step := s.exchange(x, want)
+		if step.Kind != Wait {
+			return step
+		}
+		// Whom it waits for may have died before it voted, and be replaced already.
+		return s.promote(x, func(a Arrival) bool {
+			p := x.find(a.For)
+			return p != nil && !p.Votes && !p.Active
+		})
 	}
 	if !sameSet(learners, want) {
 		return Step{Kind: Configure, Voters: voters, Learners: want}
 	}
 	if len(s.Joining) > 0 {
-		return s.promote(x)
+		return s.promote(x, func(Arrival) bool { return true })
 	}
 	if first := s.Nodes[0]; prefer && !first.Same(x.Self) {
 		if p := x.find(first); p.Active && p.CaughtUp {
@@ -131,12 +139,12 @@ func (s *Shard) exchange(x *Situation, learners []Node) Step {
 }
 
 // promote records that arrivals which have caught up are to vote, in the places of those that
-// they replace.
-func (s *Shard) promote(x *Situation) Step {
+// they replace; those of them that may now.
+func (s *Shard) promote(x *Situation, may func(Arrival) bool) Step {
 	next := s.clone()
 	next.Joining = nil
 	for _, a := range s.Joining {
-		if p := x.find(a.Node); !p.Active || !p.CaughtUp {
+		if p := x.find(a.Node); !p.Active || !p.CaughtUp || !may(a) {
 			next.Joining = append(next.Joining, a)
 			continue
 		}

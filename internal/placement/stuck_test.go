@@ -75,3 +75,17 @@ func TestSystemKeyspaceFollowsWhoMayCarryIt(t *testing.T) {
 		t.Fatalf("its next record is %+v", next)
 	}
 }
+
+// The record says that a replica votes that has died before it could, and who replaces it has caught
+// up: the record goes on, although the membership has not.
+func TestPromotesPastOneThatDied(t *testing.T) {
+	died, arrived := Node{ID: 4, Incarnation: 2}, Node{ID: 5, Incarnation: 3}
+	s := Shard{ID: systemShard, First: on(1, 2, 3), Nodes: []Node{on(1)[0], on(2)[0], died}, Learners: on(3), Joining: []Arrival{{Node: arrived, For: died}}}
+	x := Situation{Self: on(1)[0], Replicas: []Progress{{Node: died}, {Node: arrived, Active: true, CaughtUp: true}}}
+	for _, n := range on(1, 2, 3) {
+		x.Replicas = append(x.Replicas, Progress{Node: n, Votes: true, Active: true, CaughtUp: true})
+	}
+	if step := s.Next(&x, false); step.Kind != Write || !contains(step.Shard.Nodes, arrived) || contains(step.Shard.Nodes, died) {
+		t.Fatalf("its next step is %+v", step)
+	}
+}
