@@ -34,6 +34,8 @@ const (
 	Rest StepKind = iota
 	// Wait: there is, but not yet.
 	Wait
+	// Later: there is, but perhaps not for long, and nobody depends on it.
+	Later
 	// Configure: make Voters and Learners the membership.
 	Configure
 	// HandOver: let To lead.
@@ -92,6 +94,7 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 		if p := x.find(first); p.Active && p.CaughtUp {
 			return Step{Kind: HandOver, To: first}
 		}
+		return Step{Kind: Later}
 	}
 	return Step{Kind: Rest}
 }

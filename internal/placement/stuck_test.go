@@ -89,3 +89,19 @@ func TestPromotesPastOneThatDied(t *testing.T) {
 		t.Fatalf("its next step is %+v", step)
 	}
 }
+
+// A first node that is away is waited for: it may be back before anything else changes.
+func TestHandsOverLater(t *testing.T) {
+	s := Shard{ID: FirstShard, First: on(1, 2, 3), Nodes: on(1, 2, 3)}
+	x := Situation{Self: on(2)[0], Replicas: []Progress{{Node: on(1)[0], Votes: true}}}
+	for _, n := range on(2, 3) {
+		x.Replicas = append(x.Replicas, Progress{Node: n, Votes: true, Active: true, CaughtUp: true})
+	}
+	if step := s.Next(&x, true); step.Kind != Later {
+		t.Fatalf("its next step is %+v", step)
+	}
+	x.Replicas[0].Active, x.Replicas[0].CaughtUp = true, true
+	if step := s.Next(&x, true); step.Kind != HandOver || step.To != on(1)[0] {
+		t.Fatalf("its next step is %+v", step)
+	}
+}
