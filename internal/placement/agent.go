@@ -92,7 +92,7 @@ func (a *Agent) Tick() {
 	}
 	a.asked = make(map[uint64]uint64)
 	c := a.ports.Catalog()
-	for shard := range a.pending {
+	for _, shard := range slices.Sorted(maps.Keys(a.pending)) {
 		k, ok := c.byShard(shard)
 		if !ok {
 			delete(a.pending, shard)
