@@ -60,7 +60,13 @@ type Planned struct {
 	dead    map[uint64]bool
 	epoch   uint64 // of the system keyspace's leadership
 	valid   bool
+	// Keyspaces that have come since are balanced after a while only: there may be many to come.
+	keyspaces int
+	ticks     int
 }
+
+// newcomersTicks is how many ticks pass between two plans that only new keyspaces ask for.
+const newcomersTicks = 50
 
 // laterTicks is how often those shards are looked at whose first node does not lead because it is
 // not there: a dead node may be the first of thousands.
@@ -196,8 +202,8 @@ func (a *Agent) plan() {
 	}
 	c := a.ports.Catalog()
 	epoch, _ := a.ports.Leads(systemShard)
-	now := Planned{stirred: c.Stirred(), silent: p.Silent, dead: p.Dead, epoch: epoch, valid: true}
-	if a.planned.valid && a.planned.same(&now) {
+	now := Planned{stirred: c.Stirred(), silent: p.Silent, dead: p.Dead, epoch: epoch, valid: true, keyspaces: c.Len()}
+	if a.planned.ticks++; a.planned.valid && a.planned.same(&now) {
 		return
 	}
 	a.planned = now
@@ -226,6 +232,9 @@ func (a *Agent) plan() {
 }
 
 func (p *Planned) same(o *Planned) bool {
+	if p.keyspaces != o.keyspaces && p.ticks >= newcomersTicks {
+		return false
+	}
 	return p.stirred == o.stirred && p.epoch == o.epoch && maps.Equal(p.silent, o.silent) && maps.Equal(p.dead, o.dead)
 }
 
