@@ -82,7 +82,7 @@ func (c *client) think(d time.Duration) {
 
 func (c *client) begin(id shard.ID, kind string) *operation {
 	op := &operation{
-		client: c, shard: id, kind: kind, node: c.node, sent: c.s.now, after: c.s.check.shard(id).acked,
+		client: c, shard: id, kind: kind, node: c.at(id), sent: c.s.now, after: c.s.check.shard(id).acked,
 	}
 	c.op = op
 	c.s.after(clientTimeout, func() { c.end(op, &answer{err: errNoAnswer}) })
@@ -107,6 +107,10 @@ func (c *client) send(op *operation, do func(*simNode)) {
 		return
 	}
 	n.later(c.s.between(0, time.Millisecond), func() {
+		if !n.serves(op.shard) {
+			c.end(op, &answer{err: router.ErrUnknownKeyspace})
+			return
+		}
 		do(n)
 		n.process()
 	})
@@ -217,9 +221,11 @@ func (s *Sim) startClients() {
 		h.think(s.between(0, time.Second))
 	}
 	for _, id := range s.shardIDs() {
-		s.watches = append(s.watches, s.newWatch(id))
+		s.watch(id)
 	}
 }
+
+func (s *Sim) watch(id shard.ID) { s.watches = append(s.watches, s.newWatch(id)) }
 
 func (s *Sim) stopClients() {
 	for _, c := range s.clients {

@@ -110,7 +110,7 @@ func TestEachFault(t *testing.T) {
 	}
 	for kind := range faultKinds {
 		t.Run(faults[kind].name, func(t *testing.T) {
-			r := Run(Options{Seed: uint64(100 + kind), Only: faults[kind].name, Duration: 3 * time.Second})
+			r := Run(Options{Seed: uint64(100 + kind), Only: faults[kind].name, Duration: 3 * time.Second, Moves: kind >= faultDie})
 			if r.Failure != nil {
 				t.Fatalf("%s", r.Failure)
 			}
