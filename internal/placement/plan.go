@@ -112,6 +112,7 @@ func (b *planning) tidy() {
 		next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return !b.alive[a.place()] })
 		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.alive[n.place()] })
 		b.callBack(&next)
+		redirected := b.redirect(&next)
 		if s.ID == systemShard {
 			// A node keeps its replica for as long as it is one, whether it is to vote or not.
 			for _, a := range s.Joining {
@@ -124,13 +125,13 @@ func (b *planning) tidy() {
 				return !ok || !n.On(m.ID, m.Incarnation)
 			})
 		}
-		if len(next.Joining) == len(s.Joining) && len(next.Leaving) == len(s.Leaving) && len(next.Learners) == len(s.Learners) {
+		if !redirected && len(next.Joining) == len(s.Joining) && len(next.Leaving) == len(s.Leaving) && len(next.Learners) == len(s.Learners) {
 			continue
 		}
 		if s.moving() && !next.moving() {
 			b.ended++
 		}
-		b.propose(Proposal{Keyspace: k.Name, Note: "gives up on replicas whose nodes are gone", Next: k.with(next)})
+		b.propose(Proposal{Keyspace: k.Name, Note: "does without replicas whose nodes are gone", Next: k.with(next)})
 	}
 }
 
@@ -142,6 +143,23 @@ func (b *planning) callBack(s *Shard) {
 			s.Nodes[i], s.Leaving = s.Leaving[0], s.Leaving[1:]
 		}
 	}
+}
+
+// redirect lets arrivals replace who has died, not who lives: a membership with a dead voter that
+// never voted does not come, so nothing else would.
+func (b *planning) redirect(s *Shard) (did bool) {
+	for _, n := range s.Nodes {
+		if b.alive[n.place()] || slices.ContainsFunc(s.Joining, func(a Arrival) bool { return a.For.Same(n) }) {
+			continue
+		}
+		for i := range s.Joining {
+			if a := &s.Joining[i]; a.For.ID != 0 && b.alive[a.For.place()] {
+				a.For, did = n, true
+				break
+			}
+		}
+	}
+	return did
 }
 
 // placement is where the shards are to be that a plan may be about.

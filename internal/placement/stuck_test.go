@@ -105,3 +105,15 @@ func TestHandsOverLater(t *testing.T) {
 		t.Fatalf("its next step is %+v", step)
 	}
 }
+
+// Whoever is about to replace a living one replaces one that has died in the meantime.
+func TestArrivalReplacesTheDead(t *testing.T) {
+	c, p := stuck(5, Shard{ID: systemShard, Engine: "raft", First: on(1, 2, 3), Nodes: on(1, 2, 3)}, 3)
+	arrival := Arrival{Node: Node{ID: 4, Incarnation: 2}, For: on(1)[0]}
+	c.add(Keyspace{Format: recordFormat, Name: "a", Epoch: 2, State: Active, Replicas: 3, Shards: []Shard{{
+		ID: FirstShard, Engine: "raft", First: on(1, 2, 3), Nodes: on(1, 2, 3), Joining: []Arrival{arrival}, Last: 2,
+	}}})
+	if next := planned(t, c, p, "a"); next == nil || len(next.Joining) != 1 || !next.Joining[0].For.Same(on(3)[0]) {
+		t.Fatalf("its next record is %+v", next)
+	}
+}
