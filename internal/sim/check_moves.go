@@ -109,8 +109,12 @@ func (m *moves) quorate(id shard.ID, c *consensus.Configuration, without *simNod
 
 // spares reports whether the cluster promises to survive the loss of a node's disk: all voters
 // of its shards run, no change of membership is under way, and without it each has a quorum in whatever
-// configuration anybody may have.
+// configuration anybody may have. While keyspaces are created a node that is lost may be about to
+// found one, with others that nobody misses yet.
 func (m *moves) spares(n *simNode) bool {
+	if m.catalog.Len() < m.wanted {
+		return false
+	}
 	for _, id := range m.s.shards {
 		facts := m.s.check.shard(id)
 		x := m.known[id]

@@ -66,9 +66,18 @@ type answer struct {
 func (s *Sim) newClient(name string, number int) *client {
 	c := &client{s: s, name: name, number: number}
 	c.rng = rand.New(rand.NewPCG(s.opts.Seed, uint64(1<<20+len(s.clients))))
-	c.node = s.nodes[c.rng.IntN(len(s.nodes))]
+	c.node = s.endpoint(c.rng)
 	s.clients = append(s.clients, c)
 	return c
+}
+
+// endpoint draws a node for a client; nobody goes on asking machines that never come back.
+func (s *Sim) endpoint(rng *rand.Rand) *simNode {
+	nodes := s.nodes
+	if s.moves != nil {
+		nodes = s.living()
+	}
+	return nodes[rng.IntN(len(nodes))]
 }
 
 // think goes on after a pause.
@@ -183,7 +192,7 @@ func (c *client) end(op *operation, a *answer) {
 	}
 	op.done(op, a)
 	if a.err != nil && a.result == nil && a.applied == 0 && c.rng.IntN(3) > 0 {
-		c.node = s.nodes[c.rng.IntN(len(s.nodes))]
+		c.node = s.endpoint(c.rng)
 	}
 	if c.pause != nil {
 		c.think(c.pause())

@@ -133,9 +133,9 @@ func (p *placedNode) create(spec placement.Spec) {
 				return
 			}
 			c := p.catalog
-			_, dead := p.unheard()
+			silent, _ := p.unheard() // a shard whose founders never come is none
 			k, err := c.Create(spec, placement.Cluster{
-				Nodes: c.Ring(dead), Engines: []string{n.s.engineOf(shard.ID(c.NextShard)).Name},
+				Nodes: c.Ring(silent), Engines: []string{n.s.engineOf(shard.ID(c.NextShard)).Name},
 				KeyspaceMax: 1000, Seed: n.s.opts.Seed,
 			})
 			if err != nil {
