@@ -36,6 +36,7 @@ type placedNode struct {
 	confirmed bool             // it holds all that was recorded before the process began
 	following bool
 	flushing  bool
+	retrying  bool // to drop what was busy
 	waiting   []catalogWaiter
 	agent     *placement.Agent
 	erasing   map[shard.ID]bool
@@ -93,7 +94,7 @@ func (p *placedNode) wiped() {
 func (p *placedNode) open() error {
 	n := p.n
 	p.catalog, p.revisions, p.at, p.epoch = n.s.moves.newCatalog(), make(map[string]int64), 0, 0
-	p.confirmed, p.following, p.flushing, p.waiting, p.erasing = false, false, false, nil, make(map[shard.ID]bool)
+	p.confirmed, p.following, p.flushing, p.retrying, p.waiting, p.erasing = false, false, false, false, nil, make(map[shard.ID]bool)
 	p.heard, p.silent = make(map[shard.NodeID]time.Duration), nil
 	p.agent = placement.NewAgent(uint64(n.id), n.incarnation, ports{n})
 	p.have[systemShard] = p.system
@@ -271,7 +272,10 @@ func (p *placedNode) drop(id shard.ID) {
 	if _, ok := n.replica(id); ok {
 		if err := n.host.Remove(id); err != nil {
 			n.s.report.count("error remove: " + rootText(err))
-			n.later(20*time.Millisecond, p.carry)
+			if !p.retrying {
+				p.retrying = true
+				n.later(20*time.Millisecond, func() { p.retrying = false; p.carry() })
+			}
 			return
 		}
 		n.router.RemoveShard(id)
