@@ -87,7 +87,8 @@ func (x *nemesis) joins() bool {
 // administer asks a node to change something about a node.
 func (x *nemesis) administer(n *simNode, what string, next func(*placement.Catalog) (placement.MemberChange, error)) bool {
 	at := x.s.moves.anyNode()
-	if at == nil || x.s.healing {
+	// A node may leave while somebody founds a keyspace that needs it: then it stays for good.
+	if at == nil || x.s.healing || x.s.moves.catalog.Len() < x.s.moves.wanted {
 		return false
 	}
 	x.trace(n, what, "at %s", at.name())
