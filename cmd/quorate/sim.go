@@ -33,7 +33,8 @@ epoch, commit index, what, and the details.`,
   quorate sim --seed 1 --seeds 200                many runs, and what happened in them
   quorate sim --seed 7 --nodes 5 --hours 1        one long run
   quorate sim --seed 7 --engine mixed             shards of every engine side by side
-  quorate sim --seed 7 --fault "crash all"        with one kind of fault only`,
+  quorate sim --seed 7 --fault "crash all"        with one kind of fault only
+  quorate sim --seed 7 --moves                    nodes come and go, and replicas move`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			s, err := newSimRun(flags)
@@ -55,9 +56,11 @@ epoch, commit index, what, and the details.`,
 	} {
 		flags[spec.name] = addDevFlag(cmd.Flags(), &spec)
 	}
-	spec := &flagSpec{name: "trace", kind: boolean, preset: "false"}
-	flags["trace"] = &flagValue{spec: spec, text: spec.preset}
-	cmd.Flags().VarPF(flags["trace"], "trace", "", "print every event").NoOptDefVal = "true"
+	for name, note := range map[string]string{"trace": "print every event", "moves": "let nodes come and go, and replicas move"} {
+		spec := &flagSpec{name: name, kind: boolean, preset: "false"}
+		flags[name] = &flagValue{spec: spec, text: spec.preset}
+		cmd.Flags().VarPF(flags[name], name, "", note).NoOptDefVal = "true"
+	}
 	return cmd
 }
 
@@ -95,7 +98,7 @@ func newSimRun(flags map[string]*flagValue) (*simRun, error) {
 	s.options = sim.Options{
 		Engine: flags["engine"].text,
 		Nodes:  number("nodes"), Shards: number("shards"), Only: flags["fault"].text,
-		Duration: time.Duration(hours * float64(time.Hour)),
+		Duration: time.Duration(hours * float64(time.Hour)), Moves: flags["moves"].on(),
 	}
 	switch {
 	case !sim.KnowsEngine(s.options.Engine):
@@ -138,8 +141,8 @@ func (s *simRun) run(p *process) error {
 		return out.Flush() == nil
 	})
 	if !s.trace {
-		fmt.Fprintf(out, "%s%d runs, %d failed: %d operations, %d faults, %v simulated\n%s\n", total.Table(),
-			len(s.seeds), failed, total.Operations, total.Faults, total.SimTime.Round(time.Millisecond), total.Speed())
+		fmt.Fprintf(out, "%s%d runs, %d failed: %d operations, %d faults, %d moves, %v simulated\n%s\n", total.Table(),
+			len(s.seeds), failed, total.Operations, total.Faults, total.Moves, total.SimTime.Round(time.Millisecond), total.Speed())
 	}
 	if err := out.Flush(); err != nil {
 		return err

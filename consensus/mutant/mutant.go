@@ -114,6 +114,12 @@ const (
 	RouterRenewUnconfirmed   Name = "router-renew-unconfirmed"
 )
 
+// The mutants of internal/placement.
+const (
+	PlacementEraseEarly       Name = "placement-erase-early"
+	PlacementEraseUnconfirmed Name = "placement-erase-unconfirmed"
+)
+
 // Mutant describes one seeded bug.
 type Mutant struct {
 	Name Name
@@ -187,4 +193,6 @@ var Table = []Mutant{
 	{RouterReadUnconfirmed, "a follower answers linearizable reads without asking the leader"},
 	{RouterReadJoinRound, "a read joins a barrier round that was asked for before it arrived"},
 	{RouterRenewUnconfirmed, "a lease is renewed without confirming the leadership first"},
+	{PlacementEraseEarly, "a replica is erased before the catalog that names it no more is durable on its node"},
+	{PlacementEraseUnconfirmed, "a restarted node erases a replica that its catalog, which a crash took back, does not name yet"},
 }

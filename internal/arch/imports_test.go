@@ -59,7 +59,7 @@ var directions = map[string]rule{
 		"one running node wires the stepped objects to clock, disk and network, but knows no client protocol"},
 	"internal/server": {[]string{"api/quorate/v1", "internal/env", "internal/limit", "internal/mvcc", "internal/placement", "internal/router", "internal/store"},
 		"the face to clients declares what it needs of a node; it must not reach for consensus or the log"},
-	"internal/sim": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/engine", "internal/env", "internal/mvcc",
+	"internal/sim": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/engine", "internal/env", "internal/mvcc", "internal/placement",
 		"internal/router", "internal/shard", "internal/store", "internal/transport", "internal/wal"},
 		"the simulator runs the production objects in place of node, and chooses engines as cmd does"},
 

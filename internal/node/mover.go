@@ -31,13 +31,6 @@ type mover struct {
 	revision int64
 	planned  time.Duration // when the agent could plan last
 	answers  bool          // the agent is being told that its barrier has come
-	again    []again       // in the order of their times
-}
-
-// again is a shard that is looked at once more: by then it may be led by whom its record names.
-type again struct {
-	at    time.Duration
-	shard uint64
 }
 
 // Times of the mover.
@@ -86,30 +79,6 @@ func (m *mover) rouse() {
 	}
 }
 
-// lookAgain has those shards looked at again whose time has come and that this node leads.
-func (m *mover) lookAgain() {
-	now, n := m.n.cfg.Clock.Monotonic(), 0
-	for n < len(m.again) && m.again[n].at <= now {
-		if _, leads := m.Leads(m.again[n].shard); leads {
-			m.agent.Look(m.again[n].shard)
-		}
-		n++
-	}
-	m.again = slices.Delete(m.again, 0, n)
-}
-
-// returned has the shards looked at that a node should lead which answers again, in a while.
-func (m *mover) returned(node shard.NodeID) {
-	m.answer(func() {
-		at := m.n.cfg.Clock.Monotonic() + m.n.cfg.preferAfter
-		for _, k := range m.Catalog().Keyspaces() {
-			if s := &k.Shards[0]; s.Nodes[0].ID == uint64(node) {
-				m.again = append(m.again, again{at: at, shard: s.ID})
-			}
-		}
-	})
-}
-
 // run steps the agent until the node stops.
 func (m *mover) run() {
 	m.agent = placement.NewAgent(uint64(m.n.identity.Node), m.n.identity.Incarnation, m)
@@ -126,13 +95,11 @@ func (m *mover) run() {
 			m.mu.Unlock()
 			for id := range look {
 				m.agent.Look(id)
-				m.again = append(m.again, again{at: m.n.cfg.Clock.Monotonic() + m.n.cfg.preferAfter, shard: id})
 			}
 			for _, f := range back {
 				f()
 			}
 		case <-ticker.C:
-			m.lookAgain()
 			m.agent.Tick()
 		}
 	}

@@ -45,7 +45,6 @@ func (h peerHandler) Deliver(from transport.NodeID, packets []transport.Packet) 
 func (h peerHandler) PeerUp(id transport.NodeID) {
 	h.n.cfg.Logger.Info("peer connected", "peer", id)
 	h.n.liveness.hears(shard.NodeID(id))
-	h.n.mover.returned(shard.NodeID(id))
 	h.n.hasten.Do(func() {
 		h.n.mail.post(event{kind: eventCall, call: func() error {
 			h.n.host.Hasten()

@@ -44,7 +44,9 @@ type Agent struct {
 	life  uint16
 	ports Ports
 
-	pending map[uint64]bool   // shards to look at
+	pending map[uint64]bool // shards to look at
+	later   map[uint64]bool // and those to look at when laterTicks have passed
+	ticks   int
 	asked   map[uint64]uint64 // shard → epoch, of those that wait for the barrier
 	reading bool
 	writing map[string]bool // keyspaces whose record is being written
@@ -65,6 +67,10 @@ type Planned struct {
 	valid   bool
 }
 
+// laterTicks is how often those shards are looked at whose first node does not lead because it is
+// not there, or not to stay: a dead node may be the first of thousands.
+const laterTicks = 200
+
 // writesMax bounds the records that one node writes at a time.
 const writesMax = 16
 
@@ -74,7 +80,7 @@ const grownTicks = 128
 
 // NewAgent is the agent of a node during one life of its disk.
 func NewAgent(node uint64, life uint16, ports Ports) *Agent {
-	return &Agent{self: node, life: life, ports: ports, pending: make(map[uint64]bool), writing: make(map[string]bool)}
+	return &Agent{self: node, life: life, ports: ports, pending: make(map[uint64]bool), later: make(map[uint64]bool), writing: make(map[string]bool)}
 }
 
 // Look has a shard looked at: its record, its leader or its replicas have changed, or one of these
@@ -86,6 +92,10 @@ func (a *Agent) Pending() int { return len(a.pending) }
 
 // Tick takes what steps can be taken. The owner calls it every few tens of milliseconds.
 func (a *Agent) Tick() {
+	if a.ticks++; a.ticks%laterTicks == 0 {
+		maps.Copy(a.pending, a.later)
+		clear(a.later)
+	}
 	if a.reading {
 		return
 	}
@@ -159,6 +169,9 @@ func (a *Agent) step(k *Keyspace, x *Situation, epoch uint64) {
 		if !a.leave(k) {
 			delete(a.pending, s.ID)
 		}
+	case Later:
+		delete(a.pending, s.ID)
+		a.later[s.ID] = true
 	case Configure:
 		a.ports.Configure(s.ID, epoch, step.Voters, step.Learners)
 	case HandOver:

@@ -8,6 +8,7 @@
 //	member.go      a node's record, membership.go how nodes come and go
 //	plan.go        what should move: a step that whoever leads the system keyspace takes for all
 //	load.go        what nodes report of their work, balance.go what moves for it
+//	duty.go        which replicas a node opens, and which it erases
 //	move.go        how it moves: steps that each shard's leader takes for its own
 //
 // # Records
@@ -53,4 +54,10 @@
 //	    for as long as it does: whoever led before it, and whatever was recorded then, counts.
 //	L10 What moves for its load keeps the ring's caps and zones, moves only while nothing must, and
 //	    then stays for a while. With constant loads such moves end.
+//	L11 A replica's data goes only when the catalog that names it no more is durable on its node: a
+//	    restart with an earlier one would open the replica again, under the id under which it has
+//	    promised something, and without its promises. And it goes only when that catalog holds all that was
+//	    recorded before the process began: else a crash may have taken the node back to one that does not
+//	    name the replica yet. Which replica's data a disk has is written on
+//	    it: a record that names another one says nothing of what the rest of an earlier one is worth.
 package placement

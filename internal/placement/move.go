@@ -35,6 +35,8 @@ const (
 	Rest StepKind = iota
 	// Wait: there is, but not yet.
 	Wait
+	// Later: there is, but perhaps not for long, and nobody depends on it.
+	Later
 	// Configure: make Voters and Learners the membership.
 	Configure
 	// HandOver: let To lead.
@@ -60,10 +62,11 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 	}
 	var voters, learners []Node
 	for i := range x.Replicas {
+		n := s.recorded(x.Replicas[i].Node)
 		if x.Replicas[i].Votes {
-			voters = append(voters, x.Replicas[i].Node)
+			voters = append(voters, n)
 		} else {
-			learners = append(learners, x.Replicas[i].Node)
+			learners = append(learners, n)
 		}
 	}
 	want := s.learners(x)
@@ -87,12 +90,24 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 	if s.moving() {
 		return Step{Kind: Wait}
 	}
-	if first := s.Nodes[0]; prefer && x.Settled && !first.Same(x.Self) {
-		if p := x.find(first); p.Active && p.CaughtUp {
-			return Step{Kind: HandOver, To: first}
-		}
+	first := s.Nodes[0]
+	if !prefer || first.Same(x.Self) {
+		return Step{Kind: Rest}
 	}
-	return Step{Kind: Rest}
+	if p := x.find(first); x.Settled && p.Active && p.CaughtUp {
+		return Step{Kind: HandOver, To: first}
+	}
+	return Step{Kind: Later}
+}
+
+// recorded is a replica as the record has it: a membership does not say in which life of its node's disk
+// it was placed.
+func (s *Shard) recorded(n Node) Node {
+	all := s.Replicas()
+	if i := slices.IndexFunc(all, n.Same); i >= 0 {
+		return all[i]
+	}
+	return n
 }
 
 // learners are those that the record wants. Who leaves is one as long as it is there.
@@ -176,7 +191,7 @@ func (s *Shard) revert(voters []Node) Step {
 }
 
 // promote records that arrivals which have caught up are to vote, in the places of those that
-// they replace.
+// they replace; those of them that may now.
 func (s *Shard) promote(x *Situation) Step {
 	next := s.clone()
 	next.Joining = nil

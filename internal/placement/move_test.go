@@ -57,8 +57,8 @@ func TestNext(t *testing.T) {
 	}{
 		{"all is well", Shard{ID: 20, Nodes: list("123")}, 1, "+1 +2 +3", "rest"},
 		{"another one should lead", Shard{ID: 20, Nodes: list("213")}, 1, "+1 +2 +3", "hand over to 2"},
-		{"who should lead does not answer", Shard{ID: 20, Nodes: list("213")}, 1, "+1 +2! +3", "rest"},
-		{"who should lead is behind", Shard{ID: 20, Nodes: list("213")}, 1, "+1 +2~ +3", "rest"},
+		{"who should lead does not answer", Shard{ID: 20, Nodes: list("213")}, 1, "+1 +2! +3", "later"},
+		{"who should lead is behind", Shard{ID: 20, Nodes: list("213")}, 1, "+1 +2~ +3", "later"},
 		{"an arrival", moving, 1, "+1 +2 +3", "configure 123, 4"},
 		{"the leader is not there", moving, 9, "+1 +2 +3", "wait"},
 		{"an arrival that is behind", moving, 1, "+1 +2 +3 -4~", "wait"},
@@ -85,7 +85,7 @@ func TestNext(t *testing.T) {
 		{"a voter of the system keyspace stays", Shard{ID: 1, Nodes: list("12"), Joining: arrival(3, 2)}, 1, "+1 +2 -3", "write 13, joining , leaving , learners 2"},
 	} {
 		step := x.shard.Next(sees(x.self, x.sees), true)
-		got := [...]string{"rest", "wait", "configure " + show(step.Voters) + ", " + show(step.Learners), "hand over to " + fmt.Sprint(step.To.ID), ""}[step.Kind]
+		got := [...]string{"rest", "wait", "later", "configure " + show(step.Voters) + ", " + show(step.Learners), "hand over to " + fmt.Sprint(step.To.ID), ""}[step.Kind]
 		if step.Kind == Write {
 			s := step.Shard
 			got = "write " + show(s.Nodes) + ", joining "

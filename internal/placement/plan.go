@@ -54,7 +54,7 @@ func (c *Catalog) ownReplicas(dead map[uint64]bool) int {
 		case m.State == Removing:
 			removing = true
 			continue
-		case !m.Started():
+		case m.State == Draining || !m.Started(): // no room for a vote
 			continue
 		case !dead[id]:
 			alive++
@@ -148,9 +148,8 @@ func (b *planning) waiting() (copies int) {
 	return copies
 }
 
-// tidy gives up what cannot come to an end: arrivals on dead nodes, and whatever was on a disk that
-// is lost. Who leaves and only seems to be dead may still vote, and is left to the shard's leader.
-// Learners of the system keyspace follow the nodes.
+// tidy gives up arrivals on dead nodes. Who leaves may still vote, and is left to the shard's leader,
+// who alone knows that. Learners of the system keyspace follow the nodes.
 func (b *planning) tidy() {
 	for _, k := range b.c.All() {
 		s := &k.Shards[0]
@@ -159,7 +158,7 @@ func (b *planning) tidy() {
 		}
 		next := s.clone()
 		next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return !b.alive[a.place()] })
-		next.Leaving = slices.DeleteFunc(next.Leaving, func(n Node) bool { return !b.there[n.place()] })
+		redirected := b.redirect(&next)
 		if s.ID == systemShard {
 			for _, a := range s.Joining { // who is dead may come back, and then needs to know what there is
 				if !b.alive[a.place()] {
@@ -168,11 +167,28 @@ func (b *planning) tidy() {
 			}
 			next.Learners = slices.DeleteFunc(next.Learners, func(n Node) bool { return !b.there[n.place()] })
 		}
-		if len(next.Joining) == len(s.Joining) && len(next.Leaving) == len(s.Leaving) && len(next.Learners) == len(s.Learners) {
+		if !redirected && len(next.Joining) == len(s.Joining) && len(next.Learners) == len(s.Learners) {
 			continue
 		}
 		b.propose(Proposal{Keyspace: k.Name, Note: "gives up on replicas whose nodes are gone", Next: k.with(next)})
 	}
+}
+
+// redirect lets arrivals replace who has died, not who lives: a membership with a dead voter that
+// never voted does not come, so nothing else would.
+func (b *planning) redirect(s *Shard) (did bool) {
+	for _, n := range s.Nodes {
+		if b.alive[n.place()] || slices.ContainsFunc(s.Joining, func(a Arrival) bool { return a.For.Same(n) }) {
+			continue
+		}
+		for i := range s.Joining {
+			if a := &s.Joining[i]; a.For.ID != 0 && b.alive[a.For.place()] {
+				a.For, did = n, true
+				break
+			}
+		}
+	}
+	return did
 }
 
 // placement is where the shards are to be that a plan may be about.

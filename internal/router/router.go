@@ -141,7 +141,8 @@ func (r *Router) park(x *route, seqs ...uint64) {
 	r.list(x)
 }
 
-// RemoveShard forgets a shard and answers everything that waits for it.
+// RemoveShard forgets a shard and answers everything that waits for it. What was handed in may
+// be applied elsewhere (P2).
 func (r *Router) RemoveShard(id shard.ID) {
 	x, ok := r.routes[id]
 	if !ok {

@@ -228,6 +228,7 @@ func (h *Host) Forget(group consensus.GroupID) {
 func (h *Host) Receive(m *consensus.Message) error {
 	h.hears(m.From)
 	if m.Kind == KindRest && m.Group == 0 {
+		h.seekLeaders(NodeOf(m.From))
 		return nil
 	}
 	r, ok := h.replicas[ID(m.Group)]

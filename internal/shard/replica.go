@@ -34,6 +34,7 @@ type Replica struct {
 	resting bool     // its time stands still (rest.go)
 	with    []NodeID // whom it rests with: a leader with all others, a follower with its leader
 	idle    int      // ticks since anything happened
+	sought  int      // the host's tick when it looked for its leader
 
 	// Appends: handed to the log up to appended, durable up to durable.
 	durable  consensus.Seq

@@ -17,8 +17,13 @@ import (
 // does not. If they do not agree, the one that is awake soon asks for an election, which the
 // others refuse, and wakes them.
 
+// A replica that does not vote never asks for an election. If it is opened when its group rests
+// already, it asks those nodes for its leader that say that they live: one that has groups
+// at rest in common with it, as it believes, may be the one.
+
 // KindRest is a message from host to host; no machine sees it. With a Group its leader says
-// that it rests: Index is the log's end. Without one the node only says that it lives.
+// that it rests: Index is the log's end; in no epoch it is a replica that looks for its leader.
+// Without a Group the node only says that it lives.
 const KindRest consensus.MessageKind = 255
 
 // restAfter is how long nothing must have happened before a group rests, in election
@@ -139,6 +144,10 @@ func (r *Replica) restIfIdle() bool {
 // leaderRests takes a leader's word that its group rests. A replica that is not as far stays
 // awake.
 func (r *Replica) leaderRests(m *consensus.Message) {
+	if r.state.Leads && m.Epoch == 0 { // who sent it looks for its leader
+		r.active()
+		return
+	}
 	if r.resting {
 		return
 	}
@@ -167,6 +176,22 @@ func (h *Host) beatPairs() {
 			p.gone = true
 			h.wakeWith(p.node)
 		}
+	}
+}
+
+// seekLeaders asks a node that lives whether it leads groups whose replicas here do not vote, and
+// know no leader.
+func (h *Host) seekLeaders(node NodeID) {
+	for _, r := range h.awake {
+		if r.state.Leader != 0 || r.gone || h.ticks-r.sought < h.cfg.Timing.HeartbeatTicks {
+			continue
+		}
+		s := r.machine.Status()
+		if slices.Contains(s.Configuration.Voters, r.self) {
+			continue
+		}
+		r.sought = h.ticks
+		h.ports.Network.Send(node, &consensus.Message{Kind: KindRest, Group: Group(r.id), From: r.self, To: ReplicaOf(node, 1)})
 	}
 }
 

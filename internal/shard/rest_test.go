@@ -347,3 +347,47 @@ func TestRemove(t *testing.T) {
 	}
 	f.until("the others rest", 20*fleetElection, f.rests)
 }
+
+// Goal: a learner that is opened when its group rests already gets everything: it cannot ask for
+// an election, and its leader takes it for dead.
+func TestLearnerOpensAtRest(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e consensus.Engine) {
+		f := newFleet(t, e, 3, 1)
+		f.until("a leader", 200, func() bool { return f.leader(1) != nil })
+		f.put(1, 1)
+		late := f.hosts[2]
+		if f.leader(1) == late {
+			late = f.hosts[1]
+		}
+		first := late.host.replicas[1].first
+		config := ReplicaConfig{Engine: e, Waiters: NewWaiters(func(int) {}), Incarnation: 2}
+		target := consensus.Membership{Learners: []consensus.ReplicaID{ReplicaOf(late.host.cfg.Node, 2)}}
+		for _, id := range first.Voters {
+			if NodeOf(id) != late.host.cfg.Node {
+				target.Voters = append(target.Voters, id)
+			}
+		}
+		if err := f.leader(1).host.Membership(1, target); err != nil {
+			t.Fatal(err)
+		}
+		f.until("the change", 100, func() bool {
+			c := f.leader(1).host.replicas[1].Status().Configuration
+			return !c.Joint() && len(c.Voters) == 2
+		})
+		f.until("room to remove", 100, func() bool { return late.host.Remove(1) == nil })
+		for range 100 { // and its node is known to be silent
+			f.tick()
+		}
+		f.until("rest", 300, func() bool { return f.leader(1).host.replicas[1].resting })
+		var err error
+		if config.Store, err = store.Open(engine.NewMemory(), 1, store.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		config.Machine.Rand = rand.New(rand.NewPCG(1, 2))
+		config.Machine.Log.Configuration = first.Clone()
+		if _, err := late.host.Add(1, config); err != nil {
+			t.Fatal(err)
+		}
+		f.until("the learner to have all", 100, func() bool { return late.host.replicas[1].Status().LastIndex >= f.leader(1).host.replicas[1].Status().LastIndex })
+	})
+}

@@ -123,6 +123,9 @@ func (f *shardFacts) decide(s *Sim, e *consensus.Entry) bool {
 		}
 		f.configuration, f.configured = c, e.Index
 		f.memberships = append(f.memberships, c)
+		if s.moves != nil {
+			s.moves.checkQuorum(f.id, "a change of membership")
+		}
 	}
 	return true
 }

@@ -35,6 +35,10 @@ func (c *checkers) restLeaving(m *consensus.Message) {
 		c.s.report.count("rest node lives")
 		return
 	}
+	if m.Epoch == 0 {
+		c.s.report.count("rest seek leader")
+		return
+	}
 	c.s.report.count("rest group")
 	facts := c.shard(shard.ID(m.Group))
 	for _, id := range []consensus.ReplicaID{m.From, m.To} {

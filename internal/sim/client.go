@@ -66,9 +66,18 @@ type answer struct {
 func (s *Sim) newClient(name string, number int) *client {
 	c := &client{s: s, name: name, number: number}
 	c.rng = rand.New(rand.NewPCG(s.opts.Seed, uint64(1<<20+len(s.clients))))
-	c.node = s.nodes[c.rng.IntN(len(s.nodes))]
+	c.node = s.endpoint(c.rng)
 	s.clients = append(s.clients, c)
 	return c
+}
+
+// endpoint draws a node for a client; nobody goes on asking machines that never come back.
+func (s *Sim) endpoint(rng *rand.Rand) *simNode {
+	nodes := s.nodes
+	if s.moves != nil {
+		nodes = s.living()
+	}
+	return nodes[rng.IntN(len(nodes))]
 }
 
 // think goes on after a pause.
@@ -82,7 +91,7 @@ func (c *client) think(d time.Duration) {
 
 func (c *client) begin(id shard.ID, kind string) *operation {
 	op := &operation{
-		client: c, shard: id, kind: kind, node: c.node, sent: c.s.now, after: c.s.check.shard(id).acked,
+		client: c, shard: id, kind: kind, node: c.at(id), sent: c.s.now, after: c.s.check.shard(id).acked,
 	}
 	c.op = op
 	c.s.after(clientTimeout, func() { c.end(op, &answer{err: errNoAnswer}) })
@@ -107,6 +116,10 @@ func (c *client) send(op *operation, do func(*simNode)) {
 		return
 	}
 	n.later(c.s.between(0, time.Millisecond), func() {
+		if !n.serves(op.shard) {
+			c.end(op, &answer{err: router.ErrUnknownKeyspace})
+			return
+		}
 		do(n)
 		n.process()
 	})
@@ -179,7 +192,7 @@ func (c *client) end(op *operation, a *answer) {
 	}
 	op.done(op, a)
 	if a.err != nil && a.result == nil && a.applied == 0 && c.rng.IntN(3) > 0 {
-		c.node = s.nodes[c.rng.IntN(len(s.nodes))]
+		c.node = s.endpoint(c.rng)
 	}
 	if c.pause != nil {
 		c.think(c.pause())
@@ -217,9 +230,11 @@ func (s *Sim) startClients() {
 		h.think(s.between(0, time.Second))
 	}
 	for _, id := range s.shardIDs() {
-		s.watches = append(s.watches, s.newWatch(id))
+		s.watch(id)
 	}
 }
+
+func (s *Sim) watch(id shard.ID) { s.watches = append(s.watches, s.newWatch(id)) }
 
 func (s *Sim) stopClients() {
 	for _, c := range s.clients {

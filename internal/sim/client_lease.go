@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
 )
 
@@ -47,7 +46,7 @@ func (h *holder) abandon() {
 
 // grant begins a lease; an unknown outcome leaves one that nobody renews.
 func (h *holder) grant() {
-	id := shard.ID(1 + h.rng.IntN(h.s.opts.Shards))
+	id := h.s.clientShard(h.rng)
 	h.counter++
 	lease := h.s.check.leases.hold(leaseKey{id, int64(h.number+1)<<32 + int64(h.counter)})
 	op := h.begin(id, "lease grant")

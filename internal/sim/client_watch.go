@@ -68,7 +68,7 @@ func (w *watch) resume() {
 	}
 	n := w.s.nodes[w.rng.IntN(len(w.s.nodes))]
 	store, carries := n.stores[w.shard]
-	if !n.up || n.paused || !carries || w.s.healing && !n.votes(w.shard) {
+	if !n.up || n.paused || !carries || !n.serves(w.shard) || w.s.healing && !n.votes(w.shard) {
 		return
 	}
 	w.node, w.life, w.polling = n, n.boots, false

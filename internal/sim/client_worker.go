@@ -14,7 +14,7 @@ type worker struct {
 }
 
 func (w *worker) act() {
-	id := shard.ID(1 + w.rng.IntN(w.s.opts.Shards))
+	id := w.s.clientShard(w.rng)
 	if w.rng.Float64() < w.s.opts.swarm.readFraction {
 		w.actRead(id)
 		return

@@ -45,6 +45,22 @@
 //	S11 progress: leaders, members, puts, convergence and watches within a bound of
 //	    the last fault (heal.go); restart: a node always comes back
 //
+// # Runs with moves
+//
+// With Options.Moves shard 1 is the system keyspace, and the production catalog, plans and agents
+// of package placement (the Ports are in moves_ports.go) say where replicas are. Nodes follow
+// their own replica of it (moves_node.go), open what it names, and erase what it names no more. The nemesis
+// lets nodes die, stay away, lose their disks, join, drain and go, and whole zones fail
+// (nemesis_moves.go). It takes a disk away only when every shard keeps a quorum of the others: what is
+// lost beyond that, we have lost ourselves. Further checkers (check_moves.go):
+//
+//	S12 record: epochs of records grow by one, foundings stay, incarnations are given once
+//	S13 replica-reused: a replica whose data was lost or erased is never opened again
+//	S14 intact-quorum: after each change of membership and each erased replica enough are
+//	    intact to decide and to elect
+//	S15 progress, caps, zones: at the end every move is over, every replica is erased that
+//	    no record names, a plan finds nothing to do, and no node or zone has more than it should
+//
 // A checker that fails names itself, the virtual time, and the command that runs
 // the seed again.
 //

@@ -21,7 +21,11 @@ func (s *Sim) heal() {
 	}
 	s.stopClients()
 	whole := s.now
-	s.demand("members", s.missingMember)
+	if s.moves == nil {
+		s.demand("members", s.missingMember)
+	} else {
+		s.moves.heal()
+	}
 	s.probe()
 	s.demand("convergence", s.check.converged)
 	s.demand("watches", func() string {
@@ -68,6 +72,9 @@ func (s *Sim) probe() {
 	open := make(map[string]bool)
 	for _, n := range s.nodes {
 		for _, id := range s.shardIDs() {
+			if !n.serves(id) {
+				continue
+			}
 			c := s.newClient(fmt.Sprintf("p%d.%d", n.index, id), 1000+n.index)
 			c.stopped, c.node = true, n
 			s.probePut(c, func() {

@@ -18,7 +18,8 @@ type hunt struct {
 	nodes  int    // zero: as the seed draws
 	engine string // zero: the one that the mutant's name begins with, or raft
 	fault  string // the only kind of fault; "": the seed's mix
-	budget int    // seeds; zero: the flag
+	moves  bool
+	budget int // seeds; zero: the flag
 	// elsewhere names the suite that catches a bug which no run of the simulator can
 	// show, with the reason.
 	elsewhere string
@@ -39,6 +40,9 @@ var hunts = map[mutant.Name]hunt{
 	mutant.RaftCountDoubtful:      {fault: "bit rot,crash one,isolate leader,partition,slow link"},
 
 	mutant.ShardFenceIgnored: {engine: "paxos"},
+
+	mutant.PlacementEraseEarly:       {moves: true},
+	mutant.PlacementEraseUnconfirmed: {moves: true},
 
 	mutant.ShardReadBackStale:        {elsewhere: "internal/shard: a read that is overtaken by a write, a sync, an apply and an eviction"},
 	mutant.EtcdraftForgetMemberships: {elsewhere: "consensus/etcdraft, random groups: it takes changes of membership and restarts, again and again"},
@@ -99,7 +103,7 @@ func hunted(t *testing.T, m mutant.Mutant, h hunt, table *strings.Builder) {
 		budget = *mutantBudget
 	}
 	options := func(seed uint64) Options {
-		return Options{Seed: seed, Engine: engineOf(m.Name), Nodes: h.nodes, Only: h.fault}
+		return Options{Seed: seed, Engine: engineOf(m.Name), Nodes: h.nodes, Only: h.fault, Moves: h.moves}
 	}
 	if err := mutant.Select(m.Name); err != nil {
 		t.Fatal(err)

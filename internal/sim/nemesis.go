@@ -39,8 +39,26 @@ const (
 	faultWipe
 	faultMembership
 	faultRot
+	// Of runs with moves only:
+	faultDie
+	faultAbsent
+	faultJoin
+	faultDrain
+	faultUndrain
+	faultRemove
+	faultWeigh
+	faultZone
 	faultKinds
 )
+
+// belongs reports whether a run has faults of this kind.
+func (k faultKind) belongs(moves bool) bool {
+	switch k {
+	case faultMembership, faultRot:
+		return !moves // memberships are the catalog's business, and a rotten disk may be one too many
+	}
+	return moves || k < faultDie
+}
 
 // fault is what a kind is called and does.
 type fault struct {
@@ -75,6 +93,14 @@ var faults = [faultKinds]fault{
 	faultWipe:           {"wiped disk", (*nemesis).wipe},
 	faultMembership:     {"membership change", (*nemesis).membership},
 	faultRot:            {"bit rot", (*nemesis).rot},
+	faultDie:            {"node death", (*nemesis).die},
+	faultAbsent:         {"node absent", (*nemesis).absent},
+	faultJoin:           {"node join", (*nemesis).joins},
+	faultDrain:          {"node drain", (*nemesis).drain},
+	faultUndrain:        {"node undrain", (*nemesis).undrain},
+	faultRemove:         {"node remove", (*nemesis).remove},
+	faultWeigh:          {"node weight", (*nemesis).weigh},
+	faultZone:           {"zone loss", (*nemesis).zone},
 }
 
 // FaultNames lists the faults that Options.Only can name.
@@ -171,7 +197,7 @@ func (x *nemesis) any() *simNode {
 
 // leader draws a shard's leader.
 func (x *nemesis) leader() *simNode {
-	return x.s.leaderOf(shard.ID(1 + x.s.rng.IntN(x.s.opts.Shards)))
+	return x.s.leaderOf(x.s.anyShard(x.s.rng))
 }
 
 // leaderOf is the running leader of a shard's latest epoch; nil: none.
@@ -422,7 +448,7 @@ func (x *nemesis) rot() bool {
 }
 
 func (x *nemesis) transfer() bool {
-	id := shard.ID(1 + x.s.rng.IntN(x.s.opts.Shards))
+	id := x.s.anyShard(x.s.rng)
 	n := x.s.leaderOf(id)
 	if n == nil {
 		return false

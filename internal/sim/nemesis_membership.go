@@ -13,7 +13,7 @@ import (
 // operator replaces its replicas. As in life, that is for one node at a time.
 func (x *nemesis) wipe() bool {
 	n := x.any()
-	if n == nil || !x.s.operator.whole() {
+	if n == nil || !x.s.survives(n) {
 		return false
 	}
 	n.crash(0)
@@ -22,10 +22,18 @@ func (x *nemesis) wipe() bool {
 	return true
 }
 
+// survives reports whether the cluster promises to survive the loss of a disk.
+func (s *Sim) survives(n *simNode) bool {
+	if s.moves != nil {
+		return s.moves.spares(n)
+	}
+	return s.operator.whole()
+}
+
 // membership asks for a random change of one shard, if none is under way: a voter
 // becomes a learner or leaves, or comes back.
 func (x *nemesis) membership() bool {
-	id := shard.ID(1 + x.s.rng.IntN(x.s.opts.Shards))
+	id := x.s.anyShard(x.s.rng)
 	n := x.s.leaderOf(id)
 	if n == nil || x.s.operator.replacing() || x.s.damaged() {
 		return false

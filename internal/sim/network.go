@@ -68,7 +68,12 @@ func (n *network) deliver(from, to *simNode, frame []byte) {
 		if to.boots != life || !to.running() || !n.open(from.index, to.index) || from.disks != sent {
 			return
 		}
-		to.whenAwake(func() { to.receive(from, frame) })
+		to.whenAwake(func() {
+			if to.placed != nil {
+				to.placed.hears(from)
+			}
+			to.receive(from, frame)
+		})
 	})
 }
 

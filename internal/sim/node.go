@@ -38,6 +38,8 @@ type simNode struct {
 	router *router.Router
 	stores map[shard.ID]*store.Store
 	port   *port
+	// Who waits at this process, by shard.
+	waiters map[shard.ID]*shard.Waiters
 
 	appends   []logAppend // handed in and not yet being written
 	writing   bool
@@ -54,6 +56,10 @@ type simNode struct {
 	wallJump  time.Duration // in either direction
 	firstSeq  uint64
 	submits   uint64
+	handed    shard.Ticket // the last log batch
+	synced    shard.Ticket // the last one that is durable
+
+	placed *placedNode // nil: replicas do not move
 }
 
 type logAppend struct {
@@ -120,11 +126,16 @@ func (n *simNode) later(d time.Duration, do func()) {
 
 // start boots the process from what the disk holds.
 func (n *simNode) start() {
+	if n.placed != nil && !n.placed.joined {
+		n.placed.join()
+		return
+	}
 	n.boots++
 	n.up, n.paused, n.asleep = true, false, nil
 	n.appends, n.writing, n.retry = nil, false, false
+	n.handed, n.synced = 0, 0
 	n.applyBusy = make(map[shard.ID]time.Duration)
-	n.stores = make(map[shard.ID]*store.Store)
+	n.stores, n.waiters = make(map[shard.ID]*store.Store), make(map[shard.ID]*shard.Waiters)
 	n.port = &port{n: n}
 	n.firstSeq, n.submits = uint64(n.boots)<<32, 0
 	n.s.trace.line(n.s.now, n.name(), "start", "life %d incarnation %d", n.boots, n.incarnation)
@@ -150,6 +161,9 @@ func (n *simNode) start() {
 	n.process()
 	n.tickLater()
 	n.flushLater()
+	if n.placed != nil {
+		n.placed.started()
+	}
 }
 
 func (n *simNode) newHost() {
@@ -163,7 +177,7 @@ func (n *simNode) newHost() {
 		Timing:  shard.Timing{Tick: w.tick, HeartbeatTicks: w.heartbeatTicks, ElectionTicks: w.electionTicks},
 		Limits:  shard.Limits{LagEntries: w.lagEntries, CacheBytes: w.cacheBytes, ApplyEntries: 16, ProposeCommands: 8},
 		Windows: w.windows,
-	}, shard.Ports{Log: n, Network: n.port, Apply: applyPort{n}, Snapshots: snapshotPort{n}, Outcome: n.router})
+	}, shard.Ports{Log: n, Network: n.port, Apply: applyPort{n}, Snapshots: snapshotPort{n}, Outcome: outcome{n.router, n}})
 	n.router.SetHost(n.host)
 	n.tellTime()
 }
@@ -176,16 +190,26 @@ func (n *simNode) open() (err error) {
 	if n.log.Stats().Torn {
 		n.s.report.count("recovery torn tail")
 	}
+	if n.placed != nil {
+		return n.placed.open()
+	}
 	for _, id := range n.s.shardIDs() {
-		if err := n.openShard(id); err != nil {
-			return fmt.Errorf("shard %d: %w", id, err)
+		if err := n.openShard(id, n.incarnation); err != nil {
+			return err
 		}
-		n.s.check.restarted(n, id)
 	}
 	return nil
 }
 
-func (n *simNode) openShard(id shard.ID) error {
+func (n *simNode) openShard(id shard.ID, incarnation uint16) error {
+	if err := n.restore(id, incarnation); err != nil {
+		return fmt.Errorf("shard %d: %w", id, err)
+	}
+	n.s.check.restarted(n, id)
+	return nil
+}
+
+func (n *simNode) restore(id shard.ID, incarnation uint16) error {
 	s, err := store.Open(n.memory, id, store.Options{})
 	if err != nil {
 		return err
@@ -214,13 +238,13 @@ func (n *simNode) openShard(id shard.ID) error {
 	waiters := shard.NewWaiters(func(int) {})
 	_, err = n.host.Add(id, shard.ReplicaConfig{
 		Engine: n.s.checkedEngine(n.s.engineOf(id), n, id), Machine: c, Store: s, Waiters: waiters,
-		Observe: n.s.check.observer(n, id),
+		Incarnation: incarnation, Observe: n.s.check.observer(n, id),
 	})
 	if err != nil {
 		return err
 	}
 	n.router.AddShard(id, waiters, c.Applied)
-	n.stores[id] = s
+	n.stores[id], n.waiters[id] = s, waiters
 	return nil
 }
 
@@ -248,7 +272,7 @@ func (n *simNode) carried() (ids []shard.ID) {
 // the latest decided configuration.
 func (n *simNode) votes(id shard.ID) bool {
 	c := &n.s.check.shard(id).configuration
-	return slices.Contains(c.Voters, shard.ReplicaOf(n.id, n.incarnation))
+	return slices.Contains(c.Voters, n.replicaID(id))
 }
 
 // submit hands a command to the router and returns the request id that it gets.
@@ -259,8 +283,19 @@ func (n *simNode) submit(id shard.ID, kind store.Kind, body []byte, a shard.Answ
 	return request
 }
 
+// replicaID is who the node is, or would be, in a shard.
+func (n *simNode) replicaID(id shard.ID) consensus.ReplicaID {
+	if r, ok := n.replica(id); ok {
+		return r.Status().ID
+	}
+	return shard.ReplicaOf(n.id, n.incarnation)
+}
+
 // firstConfiguration is what a shard begins with.
 func (s *Sim) firstConfiguration(id shard.ID) consensus.Configuration {
+	if s.moves != nil {
+		return s.moves.firstConfiguration(id)
+	}
 	var c consensus.Configuration
 	if s.engineOf(id).Name == paxos.Engine.Name && len(s.nodes) == 5 {
 		c.WriteQuorum = s.opts.swarm.writeQuorum
@@ -313,6 +348,9 @@ func (n *simNode) flushLater() {
 					n.s.violate("engine", "%s shard %d prune: %v", n.name(), id, err)
 				}
 			}
+		}
+		if n.placed != nil {
+			n.placed.carry()
 		}
 		n.process()
 		n.flushLater()
@@ -378,7 +416,7 @@ func (n *simNode) down() {
 // restartLater starts the process after a while, unless it runs by then.
 func (n *simNode) restartLater(d time.Duration) {
 	n.s.after(d, func() {
-		if !n.up {
+		if !n.up && !n.gone() {
 			n.start()
 		}
 	})
@@ -386,8 +424,11 @@ func (n *simNode) restartLater(d time.Duration) {
 
 // wipe replaces the disk of a process that is down.
 func (n *simNode) wipe() {
-	n.incarnation++
-	n.disks++
+	if n.disks++; n.placed == nil {
+		n.incarnation++
+	} else {
+		n.placed.wiped() // it gets its incarnation when it joins
+	}
 	n.disk, n.memory = newDisk(n.rng), engine.NewMemory()
 	n.s.trace.line(n.s.now, n.name(), "wipe", "incarnation %d", n.incarnation)
 }
@@ -427,7 +468,7 @@ func (n *simNode) heal() {
 	n.disk.left = 0
 	n.setSkew(1)
 	n.resume()
-	if !n.up {
+	if !n.up && !n.gone() {
 		n.start()
 	}
 }

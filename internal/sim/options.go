@@ -22,6 +22,7 @@ type Options struct {
 	Clients  int           // 20 when zero
 	Trace    io.Writer     // one line per event; nil: none
 	Calm     bool          // no faults at all
+	Moves    bool          // nodes come and go, and replicas move
 	Only     string        // the faults to inject, by name, comma between; "": the seed's mix
 
 	swarm swarm
@@ -52,6 +53,10 @@ type swarm struct {
 	snapshotHappy    bool // little log is kept, so that snapshots are frequent
 	window           int  // α of Paxos, in slots
 	writeQuorum      int  // of shards with five voters on Paxos; zero: a majority
+
+	// Of a run with moves.
+	zones        int
+	replaceAfter time.Duration // until a silent node's replicas are placed anew
 }
 
 func (o *Options) setDefaults() {
@@ -61,7 +66,9 @@ func (o *Options) setDefaults() {
 	rng := rand.New(rand.NewPCG(o.Seed, 0x737761726d))
 	pick := func(from ...int) int { return from[rng.IntN(len(from))] }
 	if o.Nodes == 0 {
-		o.Nodes = pick(3, 3, 5)
+		if o.Nodes = pick(3, 3, 5); o.Moves {
+			o.Nodes = pick(5, 6, 7)
+		}
 	}
 	if o.Shards == 0 {
 		o.Shards = 8
@@ -100,11 +107,29 @@ func (o *Options) setDefaults() {
 		w.readMax = time.Millisecond // or catching up would outlast every bound
 	}
 	w.cacheBytes = pick(256, 4<<10, 1<<20)
-	for i := range w.weights {
+	for i := range faultDie {
 		w.weights[i] = pick(0, 1, 1, 3)
 	}
 	w.window, w.writeQuorum = pick(16, 64, 256), pick(0, 2)
+	if o.Moves {
+		o.setMoves(pick)
+	}
 	o.choose()
+}
+
+// setMoves draws what only a run with moves has. Nodes come and go more often than in a year
+// of anybody's cluster; what else goes wrong leaves them the time to.
+func (o *Options) setMoves(pick func(...int) int) {
+	w := &o.swarm
+	w.zones = pick(1, 3, 3, 4)
+	w.replaceAfter = time.Duration(pick(1000, 2000, 3000)) * time.Millisecond
+	for i := range w.weights {
+		if faultKind(i) >= faultDie {
+			w.weights[i] = pick(2, 4, 8)
+		} else {
+			w.weights[i] = min(1, w.weights[i])
+		}
+	}
 }
 
 // choose narrows the faults down to what the options ask for.
@@ -115,6 +140,9 @@ func (o *Options) choose() {
 			w.weights[i] = 0
 		} else if o.Only != "" {
 			w.weights[i] = 1
+		}
+		if !faultKind(i).belongs(o.Moves) {
+			w.weights[i] = 0
 		}
 	}
 	if o.Calm {

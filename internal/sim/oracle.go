@@ -105,6 +105,9 @@ func (o *oracle) drain() {
 			o.s.violate("oracle", "shard %d: %v", o.id, err)
 		}
 		o.events = append(o.events, b.Events...)
+		if o.s.moves != nil && o.id == systemShard {
+			o.s.moves.recorded(b.Events)
+		}
 		if !b.More {
 			return
 		}

@@ -14,7 +14,7 @@ import (
 
 // Append implements shard.LogPort: what arrives while a sync runs is the next batch.
 func (n *simNode) Append(t shard.Ticket, b *wal.Batch) {
-	n.appends = append(n.appends, logAppend{t, b})
+	n.appends, n.handed = append(n.appends, logAppend{t, b}), t
 	n.writeLog()
 }
 
@@ -56,7 +56,8 @@ func (n *simNode) syncLog(taken []logAppend) {
 		return
 	}
 	if len(taken) > 0 {
-		n.host.Durable(taken[len(taken)-1].ticket)
+		n.synced = taken[len(taken)-1].ticket
+		n.host.Durable(n.synced)
 		n.process()
 	}
 	again := func() { n.writing = false; n.writeLog() }
@@ -110,6 +111,9 @@ func (p applyPort) Submit(job *shard.ApplyJob) {
 			n.s.violate("apply", "%s: %v", n.name(), err)
 		}
 		n.s.check.applied(n, job.Shard())
+		if n.placed != nil && job.Shard() == systemShard {
+			n.placed.followLater()
+		}
 		n.process()
 	})
 }

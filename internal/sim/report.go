@@ -35,12 +35,18 @@ type Report struct {
 	Operations int // completed by clients
 	Failed     int // of those, with an error
 	Faults     int
+	Moves      int            // of replicas, that came to an end under faults
 	Counts     map[string]int // by "fault ...", "cell ...", "error ...", "op ..."
+
+	moving bool // Options.Moves
 }
 
 // Replay is the command that runs a seed again. flags are those of the run, if it had any.
 func (r *Report) Replay(mutant, flags string) string {
 	tags := ""
+	if r.moving {
+		flags = " --moves" + flags
+	}
 	if r.Engine != engineNames[0] {
 		flags = " --engine " + r.Engine + flags
 	}
@@ -59,7 +65,8 @@ func (r *Report) count(what string) {
 
 // Merge adds another run's counts.
 func (r *Report) Merge(o *Report) {
-	r.Engine = o.Engine
+	r.Engine, r.moving = o.Engine, o.moving
+	r.Moves += o.Moves
 	r.Operations += o.Operations
 	r.Failed += o.Failed
 	r.Faults += o.Faults
@@ -99,7 +106,7 @@ func (r *Report) Speed() string {
 // Which cells of a handler table cannot be demanded, and why, the engine says itself.
 func expected(engine string) []string {
 	var names []string
-	for _, f := range faults {
+	for _, f := range faults[:faultDie] {
 		names = append(names, "fault "+f.name)
 	}
 	names = append(names, "fault drop", "fault duplicate", "fault reorder")

@@ -28,6 +28,9 @@ type Sim struct {
 	trace    *tracer
 	report   Report
 
+	moves  *moves     // nil: replicas stay where they are
+	shards []shard.ID // that there are, ascending
+
 	healing bool // no more faults: everything must come back
 }
 
@@ -82,7 +85,7 @@ const (
 func Run(opts Options) (report Report) {
 	opts.setDefaults()
 	s := &Sim{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 0x71756f72617465))}
-	s.report.Seed, s.report.Engine, s.report.Mix = opts.Seed, opts.Engine, opts.String()
+	s.report.Seed, s.report.Engine, s.report.Mix, s.report.moving = opts.Seed, opts.Engine, opts.String(), opts.Moves
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -99,12 +102,21 @@ func Run(opts Options) (report Report) {
 	for i := range opts.Nodes {
 		s.nodes = append(s.nodes, newSimNode(s, i))
 	}
+	if s.operator = (&operator{s}); opts.Moves {
+		s.found()
+	} else {
+		for i := range opts.Shards {
+			s.shards = append(s.shards, shard.ID(i+1))
+		}
+		s.operator.work()
+	}
 	for _, n := range s.nodes {
 		n.start()
 	}
 	s.startClients()
-	s.operator = &operator{s}
-	s.operator.work()
+	if s.moves != nil {
+		s.moves.begin()
+	}
 	startNemesis(s)
 	s.phase(opts.Duration)
 	for i := 0; i < 3 && !opts.Calm && (s.report.Operations < OperationsMin || s.report.Faults < FaultsMin); i++ {
@@ -177,11 +189,17 @@ func (s *Sim) countCells() {
 	}
 }
 
-// shardIDs are the shards of the run, 1..Shards.
-func (s *Sim) shardIDs() []shard.ID {
-	ids := make([]shard.ID, s.opts.Shards)
-	for i := range ids {
-		ids[i] = shard.ID(i + 1)
+// shardIDs are the shards of the run, ascending: 1..Shards, if they do not move.
+func (s *Sim) shardIDs() []shard.ID { return s.shards }
+
+// anyShard draws one.
+func (s *Sim) anyShard(rng *rand.Rand) shard.ID { return s.shards[rng.IntN(len(s.shards))] }
+
+// clientShard draws one for a client: where the catalog is only nodes write.
+func (s *Sim) clientShard(rng *rand.Rand) shard.ID {
+	ids := s.shards
+	if s.moves != nil {
+		ids = ids[1:]
 	}
-	return ids
+	return ids[rng.IntN(len(ids))]
 }

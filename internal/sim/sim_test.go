@@ -110,7 +110,14 @@ func TestEachFault(t *testing.T) {
 	}
 	for kind := range faultKinds {
 		t.Run(faults[kind].name, func(t *testing.T) {
-			r := Run(Options{Seed: uint64(100 + kind), Only: faults[kind].name, Duration: 3 * time.Second})
+			opts := Options{Seed: uint64(100 + kind), Only: faults[kind].name, Duration: 3 * time.Second}
+			if opts.Moves = kind >= faultDie; opts.Moves {
+				opts.Nodes, opts.Duration = 7, 6*time.Second
+			}
+			if kind == faultUndrain {
+				opts.Only += "," + faults[faultDrain].name
+			}
+			r := Run(opts)
 			if r.Failure != nil {
 				t.Fatalf("%s", r.Failure)
 			}
