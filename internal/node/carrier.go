@@ -347,13 +347,17 @@ func (c *carrier) carries(id shard.ID) bool {
 	return ok
 }
 
-// erase forgets a shard that is not open.
+// erase forgets a shard that is not open, in the order of closeShard.
 func (c *carrier) erase(id shard.ID) error {
-	if err := store.Erase(c.n.engine, id); err != nil {
-		return err
-	}
-	return c.n.onLoop(func() error {
+	err := c.n.onLoop(func() error {
 		c.n.host.Forget(shard.Group(id))
 		return nil
 	})
+	if err == nil {
+		err = c.n.log.settled(nil)
+	}
+	if err != nil {
+		return err
+	}
+	return store.Erase(c.n.engine, id)
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -337,6 +336,10 @@ func (n *Node) closeShard(k *Keyspace) error {
 	k.installs.Lock()
 	defer k.installs.Unlock()
 	k.closed = true
-	// The log must have forgotten the replica before another one can begin with what is there.
-	return errors.Join(store.Erase(n.engine, k.shard), n.log.settled(nil))
+	// First the log forgets, durably: a log without its state could not be opened again, the other
+	// way round it can. And another replica must not begin with what this one's log still holds.
+	if err := n.log.settled(nil); err != nil {
+		return err
+	}
+	return store.Erase(n.engine, k.shard)
 }

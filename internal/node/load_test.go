@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -85,23 +86,25 @@ func TestHotKeyspacesAreSpread(t *testing.T) {
 	}
 	c.createMany(0, 18, placement.Spec{})
 	c.settled(0, nil)
-	var hot []string
-	first := uint64(c.nodes[0].identity.Node)
-	for _, k := range c.nodes[0].copyCatalog().Keyspaces() {
-		if k.Shards[0].Nodes[0].ID == first {
-			hot = append(hot, k.Name)
+	var hot []string // those of the node that should lead the most: six at least
+	for _, n := range c.nodes {
+		var led []string
+		for _, k := range c.nodes[0].copyCatalog().Keyspaces() {
+			if k.Shards[0].Nodes[0].ID == n.MemberID() {
+				led = append(led, k.Name)
+			}
+		}
+		if len(led) > len(hot) {
+			hot = led
 		}
 	}
-	if len(hot) < 4 {
-		t.Fatalf("node 0 should lead %v of 18", hot)
-	}
-	eventually(t, "node 0 leads them", func() bool { return c.leaders(hot)[0] == len(hot) })
+	eventually(t, "one node leads them", func() bool { return slices.Max(c.leaders(hot)) == len(hot) })
 	start := time.Now()
 	stop := c.work(hot)
 	defer stop()
 	eventually(t, "they are spread", func() bool {
 		count := c.leaders(hot)
-		return max(count[0], count[1], count[2]) <= (len(hot)+1)/2 && count[1] > 0 && count[2] > 0
+		return slices.Max(count) <= (len(hot)+1)/2 && slices.Min(count) > 0
 	})
 	t.Logf("%d hot keyspaces led by %v after %v", len(hot), c.leaders(hot), time.Since(start))
 	o, err := c.nodes[1].Placement(t.Context())

@@ -388,6 +388,8 @@ func TestLearnerOpensAtRest(t *testing.T) {
 		if _, err := late.host.Add(1, config); err != nil {
 			t.Fatal(err)
 		}
-		f.until("the learner to have all", 100, func() bool { return late.host.replicas[1].Status().LastIndex >= f.leader(1).host.replicas[1].Status().LastIndex })
+		f.until("the learner to have all", 100, func() bool {
+			return late.host.replicas[1].Status().LastIndex >= f.leader(1).host.replicas[1].Status().LastIndex
+		})
 	})
 }
