@@ -135,7 +135,7 @@ func (m *mover) Situation(id, epoch uint64) (x placement.Situation, ok bool) {
 		}
 		s := r.Status()
 		if ok = s.Role == consensus.Leader && uint64(s.HardState.Epoch) == epoch; ok {
-			x = situationOf(&s)
+			x = situationOf(&s, r.Hears)
 			k, _ := m.n.keyspaces.of(shard.ID(id))
 			x.Settled = m.n.cfg.Clock.Monotonic()-time.Duration(k.leads.Load()) >= m.n.cfg.preferAfter
 		}
@@ -145,14 +145,14 @@ func (m *mover) Situation(id, epoch uint64) (x placement.Situation, ok bool) {
 }
 
 // situationOf is a shard as its leader's machine describes it.
-func situationOf(s *consensus.Status) placement.Situation {
+func situationOf(s *consensus.Status, hears func(*consensus.PeerStatus) bool) placement.Situation {
 	x := placement.Situation{Self: placeOf(s.ID), Changing: s.Configuration.Joint() || s.Transferee != 0}
 	c := &s.Configuration
 	for _, id := range slices.Concat(c.Voters, c.Learners) {
 		p := placement.Progress{Node: placeOf(id), Votes: slices.Contains(c.Voters, id), Active: id == s.ID, CaughtUp: id == s.ID}
 		if i := slices.IndexFunc(s.Peers, func(p consensus.PeerStatus) bool { return p.ID == id }); i >= 0 {
 			peer := &s.Peers[i]
-			p.Active, p.CaughtUp = peer.Active && !peer.InDoubt, peer.Match+caughtUpEntries >= s.LastIndex && peer.Match > 0
+			p.Active, p.CaughtUp = hears(peer) && !peer.InDoubt, peer.Match+caughtUpEntries >= s.LastIndex && peer.Match > 0
 		}
 		x.Replicas = append(x.Replicas, p)
 	}

@@ -229,6 +229,16 @@ func (h *Host) hears(from consensus.ReplicaID) {
 	}
 }
 
+// Hears reports whether a peer of a leader answers. At rest nobody is asked anything, and what the
+// machine has noted last is of no use: the peer answers if its node does.
+func (r *Replica) Hears(peer *consensus.PeerStatus) bool {
+	if !r.resting {
+		return peer.Active
+	}
+	at, known := r.host.pairs.search(NodeOf(peer.ID))
+	return known && !r.host.pairs[at].gone
+}
+
 // Rests reports whether all replicas are at rest.
 func (h *Host) Rests() bool { return h.resting == len(h.order) }
 

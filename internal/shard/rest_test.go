@@ -393,3 +393,41 @@ func TestLearnerOpensAtRest(t *testing.T) {
 		})
 	})
 }
+
+// Goal: a leader at rest knows who answers, although nobody is asked: etcd's Raft forgets that
+// every election timeout, and a group would rest with it forgotten. Seed 311 of the simulator, mixed
+// engines, with moves: leadership was never handed back.
+func TestLeaderAtRestHears(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e consensus.Engine) {
+		f := newFleet(t, e, 3, 8)
+		f.until("all rest", 200, f.rests)
+		hears := func(want func(NodeID) bool) bool {
+			for _, x := range f.hosts {
+				for _, r := range x.host.Replicas() {
+					s := r.Status()
+					for i := range s.Peers {
+						if r.resting && r.Hears(&s.Peers[i]) != want(NodeOf(s.Peers[i].ID)) {
+							return false
+						}
+					}
+				}
+			}
+			return true
+		}
+		for range 3 * fleetElection {
+			if f.tick(); !hears(func(NodeID) bool { return true }) {
+				t.Fatal("a leader at rest does not hear a node that lives")
+			}
+		}
+		dead := f.leader(1)
+		dead.stopped = true
+		for range 2 * fleetElection { // until that is noticed
+			f.tick()
+		}
+		f.until("the others rest without it", 40*fleetElection, f.rests)
+		f.hosts = slices.DeleteFunc(f.hosts, func(x *fleetHost) bool { return x == dead })
+		if !hears(func(n NodeID) bool { return n != dead.host.cfg.Node }) {
+			t.Error("a leader at rest hears a node that is dead, or does not hear one that lives")
+		}
+	})
+}

@@ -51,6 +51,8 @@ func (p ports) Situation(id, epoch uint64) (placement.Situation, bool) {
 	if !ok {
 		return placement.Situation{}, false
 	}
+	carried, _ := p.n.host.Replica(shard.ID(id))
+	hears := carried.Hears
 	c := &st.Configuration
 	x := placement.Situation{Settled: true, Self: nodeOf(st.ID), Changing: c.Joint() || st.Transferee != 0}
 	add := func(replica consensus.ReplicaID, votes bool) {
@@ -60,7 +62,7 @@ func (p ports) Situation(id, epoch uint64) (placement.Situation, bool) {
 		}
 		for i := range st.Peers {
 			if peer := &st.Peers[i]; peer.ID == replica {
-				r.Active = peer.Active
+				r.Active = hears(peer)
 				r.CaughtUp = peer.Match+caughtUpEntries >= st.LastIndex && !peer.InDoubt
 			}
 		}
