@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/quorate/quorate/internal/node"
+	"github.com/quorate/quorate/internal/placement"
 )
 
 // parseCluster reads NAME=URL,NAME=URL. A name with several URLs is one member, as in
@@ -54,7 +55,7 @@ func checkBootstrap(c *Config) error {
 	if c.Bootstrap.Existing && len(c.Bootstrap.Cluster) == 1 {
 		return fmt.Errorf("--initial-cluster-state existing joins a running cluster, but --initial-cluster lists only this member: add the others, or use new")
 	}
-	return node.CheckWriteQuorum(c.WriteQuorum, len(c.Bootstrap.Cluster), cmp.Or(c.Engine, defaultEngine()), engines())
+	return node.CheckWriteQuorum(c.WriteQuorum, placement.OwnReplicas(len(c.Bootstrap.Cluster)), cmp.Or(c.Engine, defaultEngine()), engines())
 }
 
 // checkClusterURLs reports a URL that is there twice.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/node"
+	"github.com/quorate/quorate/internal/placement"
 )
 
 const (
@@ -299,7 +300,7 @@ func (d *devCluster) announce(p *process, took time.Duration) {
 		fmt.Fprintf(&b, "  %-6s pid %-7d clients %-22s log %s\n", n.Name, n.PID, n.ClientURL, n.Log)
 	}
 	fmt.Fprintf(&b, "\nThe engine is %s", d.engine)
-	if warning := node.QuorumWarning(d.writeQuorum, len(d.nodes)); warning != "" {
+	if warning := node.QuorumWarning(d.writeQuorum, placement.OwnReplicas(len(d.nodes))); warning != "" {
 		b.WriteString("; " + warning)
 	}
 	fmt.Fprintf(&b, ".\nThe data is in %s", d.dataDir)

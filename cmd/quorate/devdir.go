@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/quorate/quorate/internal/node"
+	"github.com/quorate/quorate/internal/placement"
 )
 
 // devFile in a dev folder says what made it: members keep their addresses for ever, so
@@ -114,5 +115,5 @@ func (d *devCluster) layout() devLayout {
 // chooseEngine says what a new cluster runs on, before anything is written.
 func (d *devCluster) chooseEngine() error {
 	d.engine = cmp.Or(d.engine, defaultEngine())
-	return node.CheckWriteQuorum(d.writeQuorum, len(d.nodes), d.engine, engines())
+	return node.CheckWriteQuorum(d.writeQuorum, placement.OwnReplicas(len(d.nodes)), d.engine, engines())
 }

@@ -18,7 +18,8 @@ const (
 	nodeShift = 56
 	readBit   = 1 << 55
 	numberMax = readBit - 1
-	// maxNodes bounds the nodes whose packets one router serves.
+	// maxNodes bounds the nodes whose commands one router serves in its life. A cluster has fewer; after
+	// so many have come and gone, new ones are refused here until this node starts again.
 	maxNodes = 1 << (64 - nodeShift)
 )
 
@@ -28,18 +29,17 @@ func proposal(node int, number uint64) consensus.ProposalID {
 
 func readProposal(number uint64) consensus.ProposalID { return proposal(0, number) | readBit }
 
-// indexOf numbers the nodes that this router serves.
-func (r *Router) indexOf(node shard.NodeID) int {
-	i, ok := r.nodeIndex[node]
-	if !ok {
-		i = len(r.nodes)
-		if i == maxNodes {
-			panic(fmt.Sprintf("router: more than %d nodes", maxNodes))
-		}
-		r.nodes = append(r.nodes, node)
-		r.nodeIndex[node] = i
+// indexOf numbers the nodes that this router serves. There is none for one too many.
+func (r *Router) indexOf(node shard.NodeID) (i int, ok bool) {
+	if i, ok = r.nodeIndex[node]; ok {
+		return i, true
 	}
-	return i
+	if i = len(r.nodes); i == maxNodes {
+		return 0, false
+	}
+	r.nodes = append(r.nodes, node)
+	r.nodeIndex[node] = i
+	return i, true
 }
 
 // ReadReady implements shard.Outcome.
@@ -171,9 +171,12 @@ func (r *Router) readReply(x *route, p *packet) {
 }
 
 func (r *Router) servePropose(from shard.NodeID, p *packet) {
-	store.StampEnvelope(p.Data, r.wall)
-	command := consensus.Command{ID: proposal(r.indexOf(from), p.ID), Data: p.Data}
-	err := r.host.Propose(p.Shard, p.Epoch, command)
+	index, room := r.indexOf(from)
+	err := ErrTooManyRequests
+	if room {
+		store.StampEnvelope(p.Data, r.wall)
+		err = r.host.Propose(p.Shard, p.Epoch, consensus.Command{ID: proposal(index, p.ID), Data: p.Data})
+	}
 	if err == nil {
 		return
 	}
