@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -202,11 +201,6 @@ func distinct(name string, others []cluster.System) string {
 
 // buildOurs builds the server from the checkout that this module lies in.
 func buildOurs(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "quorate")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/quorate")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build ../cmd/quorate (run from bench/, or give -ours): %w\n%s", err, out)
-	}
-	return binary + " serve", nil
+	binary, err := cluster.Built(ctx, "", dir)
+	return binary + " serve", err
 }

@@ -13,9 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -58,13 +56,8 @@ func run(ctx context.Context, count, etcds int, ours string) error {
 	if etcds > 0 {
 		return manyEtcds(ctx, etcds, dir)
 	}
-	if ours == "" {
-		ours = filepath.Join(dir, "quorate")
-		build := exec.CommandContext(ctx, "go", "build", "-o", ours, "./cmd/quorate")
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build ../cmd/quorate: %w: %s", err, out)
-		}
+	if ours, err = cluster.Built(ctx, ours, dir); err != nil {
+		return err
 	}
 	c, err := cluster.Start(ctx, cluster.System{Name: "quorate", Command: []string{ours, "serve"}}, dir)
 	if err != nil {

@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,13 +78,8 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if o.ours == "" {
-		o.ours = filepath.Join(dir, "quorate")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.ours, "./cmd/quorate")
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build ../cmd/quorate: %w: %s", err, out)
-		}
+	if o.ours, err = cluster.Built(ctx, o.ours, dir); err != nil {
+		return err
 	}
 	c, err := cluster.Start(ctx, cluster.System{Name: "quorate", Command: []string{o.ours, "serve"}}, dir)
 	if err != nil {

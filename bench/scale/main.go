@@ -13,9 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,13 +65,8 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if o.ours == "" {
-		o.ours = filepath.Join(dir, "quorate")
-		build := exec.CommandContext(ctx, "go", "build", "-o", o.ours, "./cmd/quorate")
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build ../cmd/quorate: %w: %s", err, out)
-		}
+	if o.ours, err = cluster.Built(ctx, o.ours, dir); err != nil {
+		return err
 	}
 	costs := make(map[int][]float64)
 	for turn := range o.turns {
