@@ -119,8 +119,8 @@ func (f *fleet) keyspaces() (list []keyspace, err error) {
 	return answer.Keyspaces, json.Unmarshal([]byte(out), &answer)
 }
 
-// settled waits until every keyspace has its replicas, all of which vote, on nodes that run, and
-// whatever else is asked for.
+// settled waits until every keyspace has its replicas, all of which vote, on nodes that run, nothing moves
+// or should, the cluster's own keyspaces included, and whatever else is asked for.
 func (f *fleet) settled(also func([]node, []keyspace) error) {
 	f.t.Helper()
 	began := time.Now()
@@ -131,7 +131,9 @@ func (f *fleet) settled(also func([]node, []keyspace) error) {
 			return
 		}
 		if time.Since(began) > settleTime {
-			f.t.Fatalf("placement does not settle: %v", why)
+			shown, _ := f.run("placement", "show", "-o", "json")
+			plan, _ := f.run("placement", "plan")
+			f.t.Fatalf("placement does not settle: %v\n%s\nplan: %s", why, shown, plan)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -156,6 +158,19 @@ func (f *fleet) unsettled(also func([]node, []keyspace) error) error {
 		if len(k.nodes()) != k.Replicas {
 			return fmt.Errorf("keyspace %s: %+v, wants %d", k.Name, k.nodes(), k.Replicas)
 		}
+	}
+	var shown struct {
+		Moving []keyspace `json:"moving"`
+	}
+	out, err := f.run("placement", "show", "-o", "json")
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &shown)
+	}
+	if err != nil || len(shown.Moving) > 0 {
+		return fmt.Errorf("%d keyspaces move, %v", len(shown.Moving), err)
+	}
+	if plan, err := f.run("placement", "plan"); err != nil || plan != "" {
+		return fmt.Errorf("a plan: %s, %v", plan, err)
 	}
 	if also != nil {
 		return also(nodes, keyspaces)

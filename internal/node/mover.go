@@ -235,7 +235,7 @@ func (m *mover) Barrier() {
 		m.answer(func() {
 			m.answers = true
 			m.agent.Read(err == nil)
-			m.answers, m.planned = false, m.n.cfg.Clock.Monotonic()
+			m.answers = false
 		})
 	})
 }
@@ -280,9 +280,12 @@ func (m *mover) Change(change placement.MemberChange) {
 
 // Planning implements placement.Ports.
 func (m *mover) Planning() (p placement.Planning, ok bool) {
-	_, leads := m.Leads(uint64(SystemShard))
-	if !leads || !m.answers && m.n.cfg.Clock.Monotonic()-m.planned < planPeriod {
+	now := m.n.cfg.Clock.Monotonic()
+	if _, leads := m.Leads(uint64(SystemShard)); !leads || !m.answers && now-m.planned < planPeriod {
 		return p, false
+	}
+	if m.answers { // a plan is being made, and not only asked for: barriers for steps must not put it off
+		m.planned = now
 	}
 	return m.n.planning(), true
 }

@@ -82,6 +82,13 @@ func (h *heat) settle(proposals []Proposal) {
 				h.write(&next)
 				continue
 			}
+			if s.Settling {
+				settled := s.clone()
+				settled.Settling = false
+				next := k.Stepped(Step{Shard: settled})
+				h.write(&next)
+				continue
+			}
 			x := Situation{Self: s.Nodes[0]}
 			for _, n := range s.Replicas() {
 				x.Replicas = append(x.Replicas, Progress{Node: n, Votes: contains(s.Nodes, n), Active: true, CaughtUp: true})

@@ -96,6 +96,8 @@ type Shard struct {
 	Joining []Arrival `json:"joining,omitempty"`
 	// Leaving are replicas that are to vote no more. They go as soon as nobody waits for them.
 	Leaving []Node `json:"leaving,omitempty"`
+	// Settling: Nodes have changed, and the leader has not said yet that these are the voters.
+	Settling bool `json:"settling,omitempty"`
 	// Learners never vote: the system keyspace has one on every node beside its voters.
 	Learners []Node `json:"learners,omitempty"`
 	// Last is the highest incarnation that a replica of the shard has had, if it is none of those above.

@@ -81,6 +81,11 @@ func (s *Shard) Next(x *Situation, prefer bool) Step {
 	if !sameSet(learners, want) {
 		return Step{Kind: Configure, Voters: voters, Learners: want}
 	}
+	if s.Settling {
+		next := s.clone()
+		next.Settling = false
+		return Step{Kind: Write, Shard: next}
+	}
 	if step := s.promote(x); step.Kind != Wait {
 		return step
 	}
@@ -159,7 +164,7 @@ func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 // may never come back, and the plan has to see who there is. Who was to vote is an arrival again.
 func (s *Shard) revert(voters []Node) Step {
 	next := s.clone()
-	next.Nodes = nil
+	next.Nodes, next.Settling = nil, false
 	next.Joining = slices.DeleteFunc(next.Joining, func(a Arrival) bool { return contains(voters, a.Node) })
 	back := slices.DeleteFunc(slices.Clone(voters), func(n Node) bool { return contains(s.Nodes, n) })
 	for _, n := range s.Nodes {
@@ -211,6 +216,7 @@ func (s *Shard) promote(x *Situation) Step {
 	if len(next.Joining) == len(s.Joining) {
 		return Step{Kind: Wait}
 	}
+	next.Settling = true
 	return Step{Kind: Write, Shard: next}
 }
 

@@ -289,7 +289,7 @@ func begin(s *Shard, moves []ring.Move) (next Shard, did []ring.Move, err error)
 			next.Joining = append(next.Joining, a)
 		case m.Kind == ring.Remove && at >= 0 && len(next.Joining) == 0 && len(next.Nodes) > 1:
 			next.leave(next.Nodes[at])
-			next.Nodes = slices.Delete(next.Nodes, at, at+1)
+			next.Nodes, next.Settling = slices.Delete(next.Nodes, at, at+1), true
 		case m.Kind == ring.Lead && at > 0:
 			next.lead(at)
 		default:

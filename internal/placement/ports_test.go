@@ -24,11 +24,11 @@ func (m *machine) Situation(shard, epoch uint64) (Situation, bool) {
 
 // Drained is a Port. It goes by the last membership in the replica's log, once that is decided.
 func (m *machine) Drained(shard uint64) bool {
-	r := m.open[shard]
-	if r == nil || m.w.chance(2) {
+	r, g := m.open[shard], m.w.groups[shard]
+	if r == nil || g == nil || m.w.chance(2) { // its keyspace may be gone already
 		return false
 	}
-	c, at := m.w.groups[shard].config(r.log)
+	c, at := g.config(r.log)
 	return !c.votes(r.node) && r.commit >= at
 }
 

@@ -41,7 +41,7 @@ func (c *Catalog) checkShards(k *Keyspace) error {
 }
 
 // moving reports whether replicas of the shard are on the move.
-func (s *Shard) moving() bool { return len(s.Joining) > 0 || len(s.Leaving) > 0 }
+func (s *Shard) moving() bool { return len(s.Joining) > 0 || len(s.Leaving) > 0 || s.Settling }
 
 // goal is where the shard is when all that has begun is done.
 func (s *Shard) goal() []ring.NodeID {
