@@ -15,7 +15,7 @@ var servedFlags = []flagSpec{
 	{name: "client-key-file", note: "its key in PEM"},
 	{name: "cipher-suites", note: "suites of TLS 1.2 by Go's names, separated by commas (default Go's choice)"},
 	{name: "tls-min-version", preset: "TLS1.2", choices: []string{"TLS1.2", "TLS1.3"}, note: "oldest version of TLS that is served"},
-	{name: "tls-max-version", choices: []string{"", "TLS1.2", "TLS1.3"}, note: "newest one (default no bound)"},
+	{name: "tls-max-version", choices: []string{"TLS1.2", "TLS1.3"}, note: "newest one (default no bound)"},
 	{name: "listen-metrics-urls", note: "where metrics and health are served too, without the rest"},
 	{name: "listen-client-http-urls", note: "the same; --listen-client-urls goes on serving HTTP"},
 	{name: "listen-peer-urls", preset: "http://localhost:2380", note: "where the other members are served"},

@@ -38,10 +38,11 @@ func resolveTLS(s *settings, c *Config) error {
 	if err := resolveTLSVersions(s, &c.TLS); err != nil {
 		return err
 	}
-	secured := slices.ContainsFunc(c.listenURLs(), isHTTPS)
+	flag, u := c.firstHTTPS()
+	secured := u != ""
 	switch {
 	case secured && c.TLS.CertFile == "":
-		return fmt.Errorf("%s is https and has no certificate: add --cert-file and --key-file", firstHTTPS(c.listenURLs()))
+		return fmt.Errorf("%s has %s, and there is no certificate for it: add --cert-file and --key-file", s.where(flag), u)
 	case s.boolean("client-cert-auth") && c.TLS.CAFile == "":
 		return fmt.Errorf("%s needs --trusted-ca-file: without it every certificate of a public authority would do", s.where("client-cert-auth"))
 	case c.TLS.CertFile != "" && !secured:
@@ -91,9 +92,16 @@ func resolveTLSVersions(s *settings, c *pki.Config) error {
 	return nil
 }
 
-// listenURLs is everywhere that clients and probes are served.
-func (c *Config) listenURLs() []string {
-	return slices.Concat(c.ListenClientURLs, c.ListenHTTPURLs, keyspaceURLs(c.KeyspacePorts))
+// firstHTTPS is a URL in TLS that clients or probes are served at, and its flag; or empty.
+func (c *Config) firstHTTPS() (flag, u string) {
+	for _, of := range []listenFlag{
+		{"listen-client-urls", c.ListenClientURLs}, {flagListen, keyspaceURLs(c.KeyspacePorts)}, {"listen-metrics-urls", c.ListenHTTPURLs},
+	} {
+		if i := slices.IndexFunc(of.urls, isHTTPS); i >= 0 {
+			return of.name, of.urls[i]
+		}
+	}
+	return "", ""
 }
 
 func keyspaceURLs(ports []KeyspacePort) []string {
@@ -105,8 +113,6 @@ func keyspaceURLs(ports []KeyspacePort) []string {
 }
 
 func isHTTPS(u string) bool { return strings.HasPrefix(u, "https://") }
-
-func firstHTTPS(urls []string) string { return urls[slices.IndexFunc(urls, isHTTPS)] }
 
 // openTLS reads the files of a node. The error is a sentence for the user.
 func openTLS(disk env.FS, c *Config, log *slog.Logger) (*pki.Store, error) {
