@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/pki"
+	"github.com/quorate/quorate/internal/server"
 )
 
 // listen opens the sockets for clients, all or none, before anything is written. The node
@@ -21,8 +22,8 @@ func listen(ctx context.Context, network env.Network, c *Config, store *pki.Stor
 		protocols []string // inside of TLS
 		into      *[]net.Listener
 	}{
-		{"--listen-client-urls", c.ListenClientURLs, clientProtocols, &l.client},
-		{"--listen-metrics-urls", c.ListenHTTPURLs, clientProtocols[1:], &l.http},
+		{"--listen-client-urls", c.ListenClientURLs, server.Protocols, &l.client},
+		{"--listen-metrics-urls", c.ListenHTTPURLs, server.Protocols[:1], &l.http},
 	} {
 		for _, u := range part.urls {
 			one, err := network.Listen(ctx, address(u))
@@ -39,13 +40,10 @@ func listen(ctx context.Context, network env.Network, c *Config, store *pki.Stor
 			l.close()
 			return nil, listenError("--"+flagListen, k.URL, err)
 		}
-		l.keyspaces = append(l.keyspaces, keyspaceListener{secure(one, k.URL, store, clientProtocols...), k.Keyspace})
+		l.keyspaces = append(l.keyspaces, keyspaceListener{secure(one, k.URL, store, server.Protocols...), k.Keyspace})
 	}
 	return l, nil
 }
-
-// clientProtocols are what a client port speaks, by their names in TLS.
-var clientProtocols = []string{"h2", "http/1.1"}
 
 func listenError(flag, u string, err error) error {
 	switch {

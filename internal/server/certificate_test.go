@@ -55,7 +55,7 @@ func (s *tlsRig) secured(r *rig, keyspace string) *rig {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	l = tls.NewListener(l, s.store.Server("h2", "http/1.1"))
+	l = tls.NewListener(l, s.store.Server(Protocols...))
 	served := make(chan error, 1)
 	go func() {
 		if keyspace == "" {
@@ -111,7 +111,7 @@ func TestTLSPort(t *testing.T) {
 	if seen := <-watch; len(seen.Events) != 1 {
 		t.Errorf("the watch saw %+v", seen)
 	}
-	web := &http.Client{Transport: &http.Transport{TLSClientConfig: s.client(), DisableKeepAlives: true}}
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: s.client(), ForceAttemptHTTP2: true, DisableKeepAlives: true}}
 	healthy, err := web.Get("https://" + secured.addr + "/health")
 	if err != nil {
 		t.Fatal(err)

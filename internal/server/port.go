@@ -15,6 +15,11 @@ import (
 // preface is what every HTTP/2 client sends first (RFC 9113, section 3.4).
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
+// Protocols are what a client port speaks, by their names in TLS, the preferred one first. Clients
+// of gRPC offer h2 alone. Who offers both is a browser, curl, or Prometheus, and wants the HTTP
+// endpoints, which are served in HTTP/1.1 alone; the metrics port's, too.
+var Protocols = []string{"http/1.1", "h2"}
+
 // port splits the connections of one listener by protocol: those that open with the
 // HTTP/2 preface go to gRPC's own transport, all others to HTTP/1.1. Where the listener
 // accepts *tls.Conn, that is what is inside of TLS; what a client negotiates by ALPN does
