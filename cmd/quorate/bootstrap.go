@@ -20,6 +20,9 @@ func parseCluster(entries []string) ([]Member, error) {
 			return nil, fmt.Errorf("%q has no name: write NAME=http://HOST:PORT", e)
 		}
 		u, err := parseURL(raw)
+		if err == nil {
+			err = checkPeer([]string{u})
+		}
 		if err != nil {
 			return nil, err
 		}

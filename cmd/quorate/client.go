@@ -12,8 +12,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	rpcstatus "google.golang.org/grpc/status"
+
+	"github.com/quorate/quorate/internal/pki"
 )
 
 const (
@@ -34,7 +37,8 @@ const (
 // client is a command's way to a running cluster: whichever node answers first, in the order
 // in which they were named.
 type client struct {
-	endpoints []string // host:port, at least one
+	endpoints []string // URLs, at least one
+	tls       *pki.Store
 	timeout   time.Duration
 	stderr    io.Writer // hears of the nodes that do not answer
 	// reads says that the calls change nothing: who got no answer need not wonder.
@@ -42,14 +46,26 @@ type client struct {
 }
 
 // clientFlags are the flags by which commands find a cluster.
-type clientFlags struct{ endpoints, timeout *flagValue }
+type clientFlags struct {
+	endpoints, timeout *flagValue
+	tls                map[string]*flagValue
+}
 
 func addClientFlags(cmd *cobra.Command) *clientFlags {
-	return &clientFlags{
+	f := &clientFlags{
 		endpoints: addDevFlag(cmd.Flags(), &flagSpec{name: flagEndpoints, preset: "127.0.0.1:2379",
 			note: "nodes to ask, separated by commas, one after the other until one answers; also $" + endpointsVariable}),
 		timeout: addDevFlag(cmd.Flags(), &flagSpec{name: flagTimeout, kind: duration, preset: "10s", note: "how long to wait for the answer"}),
+		tls:     make(map[string]*flagValue),
 	}
+	for _, spec := range clientTLSFlags {
+		spec.note += "; also $" + etcdctlVariable(spec.name)
+		f.tls[spec.name] = addDevFlag(cmd.Flags(), &spec)
+		if spec.kind == boolean {
+			cmd.Flags().Lookup(spec.name).NoOptDefVal = "true"
+		}
+	}
+	return f
 }
 
 // client reads the flags. A flag wins over the variable.
@@ -63,13 +79,27 @@ func (f *clientFlags) client(p *process, cmd *cobra.Command) (*client, error) {
 	if fromVariable := p.getenv(endpointsVariable); fromVariable != "" && !cmd.Flags().Changed(flagEndpoints) {
 		origin, list = endpointsVariable, fromVariable
 	}
+	store, secured, err := openClientTLS(func(flag string) string {
+		if fromVariable := p.getenv(etcdctlVariable(flag)); fromVariable != "" && !cmd.Flags().Changed(flag) {
+			return fromVariable
+		}
+		return f.tls[flag].text
+	})
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	c.tls = store
+	scheme := "http://"
+	if secured {
+		scheme = "https://"
+	}
 	var raw []string
 	for e := range strings.SplitSeq(list, ",") {
 		if e = strings.TrimSpace(e); e == "" {
 			continue
 		}
 		if !strings.Contains(e, "://") {
-			e = "http://" + e
+			e = scheme + e
 		}
 		raw = append(raw, e)
 	}
@@ -80,7 +110,7 @@ func (f *clientFlags) client(p *process, cmd *cobra.Command) (*client, error) {
 	if err != nil {
 		return nil, usagef("%s: %w", origin, err)
 	}
-	c.endpoints = addresses(urls)
+	c.endpoints = urls
 	return c, nil
 }
 
@@ -123,7 +153,8 @@ func ask[C, Q, A any](ctx context.Context, c *client, s service[C], m method[C, 
 	silent := "" // a node that may have done what it was asked, and did not say so
 	for i, endpoint := range c.endpoints {
 		last := i == len(c.endpoints)-1
-		answer, reached, err := askOne(ctx, c.connectTimeout(last), endpoint, s, m, request)
+		answer, reached, err := askOne(ctx, c.connectTimeout(last), endpoint, c.tls, s, m, request)
+		endpoint = shortEndpoint(endpoint)
 		if err == nil {
 			return answer, nil
 		}
@@ -133,7 +164,7 @@ func ask[C, Q, A any](ctx context.Context, c *client, s service[C], m method[C, 
 		if reached && !c.reads {
 			silent = endpoint
 		}
-		fmt.Fprintf(c.stderr, "quorate: %s: %s: asking %s\n", endpoint, reasonOf(err), c.endpoints[i+1])
+		fmt.Fprintf(c.stderr, "quorate: %s: %s: asking %s\n", endpoint, reasonOf(err), shortEndpoint(c.endpoints[i+1]))
 	}
 	panic("client: no endpoints")
 }
@@ -156,9 +187,17 @@ func (c *client) connectTimeout(last bool) time.Duration {
 	return min(connectTimeout, c.timeout/time.Duration(len(c.endpoints)))
 }
 
-// askOne makes a call of one node. It reports whether the call can have reached the node.
-func askOne[C, Q, A any](ctx context.Context, connect time.Duration, endpoint string, s service[C], m method[C, Q, A], request Q) (answer A, reached bool, err error) {
-	conn, err := grpc.NewClient("passthrough:///"+endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()),
+// shortEndpoint is an endpoint as people write it.
+func shortEndpoint(u string) string { return strings.TrimPrefix(u, "http://") }
+
+// askOne makes a call of one node at a URL. It reports whether the call can have reached the node.
+func askOne[C, Q, A any](ctx context.Context, connect time.Duration, u string, store *pki.Store, s service[C], m method[C, Q, A], request Q) (answer A, reached bool, err error) {
+	security := insecure.NewCredentials()
+	if isHTTPS(u) {
+		host, _ := splitURL(u)
+		security = credentials.NewTLS(store.Client(host))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+address(u), grpc.WithTransportCredentials(security),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)))
 	if err != nil {
 		return answer, false, err

@@ -3,6 +3,8 @@ package main
 import (
 	"log/slog"
 	"time"
+
+	"github.com/quorate/quorate/internal/pki"
 )
 
 // Config is one node as the user asked for it: complete, checked, with every default
@@ -14,8 +16,8 @@ type Config struct {
 	// usual place inside DataDir.
 	DataDir, WALDir string
 
-	// Each URL is http://host:port, lower case, without a path. Hosts to listen on are
-	// IP addresses or localhost; none of the lists is empty and none repeats itself.
+	// Each URL is http://host:port, or https of clients, lower case, without a path. Hosts to
+	// listen on are IP addresses or localhost; none of the lists is empty and none repeats itself.
 	ListenClientURLs, AdvertiseClientURLs []string
 	ListenPeerURLs, AdvertisePeerURLs     []string
 
@@ -25,6 +27,10 @@ type Config struct {
 	// KeyspacePorts are client ports of one keyspace each. No address is in them twice, nor in
 	// another list.
 	KeyspacePorts []KeyspacePort
+
+	// TLS is for the https URLs among those above, and for those of other members. Invariant: if
+	// one is listened on there is a certificate, and the other way round.
+	TLS pki.Config
 
 	Bootstrap Bootstrap
 	// Join are client URLs of running nodes whose cluster this one joins; none: Bootstrap says

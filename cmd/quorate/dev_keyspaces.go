@@ -63,7 +63,11 @@ func (d *devCluster) listenFlags(n *devNode) []string {
 
 // createKeyspaces makes those that are not there yet.
 func (d *devCluster) createKeyspaces(ctx context.Context, p *process) error {
-	c := &client{endpoints: strings.Split(d.endpoints(), ","), timeout: devCreateTimeout, stderr: p.stderr}
+	var endpoints []string
+	for _, n := range d.nodes {
+		endpoints = append(endpoints, n.ClientURL)
+	}
+	c := &client{endpoints: endpoints, timeout: devCreateTimeout, stderr: p.stderr}
 	var errs error
 	for _, name := range d.keyspaces {
 		_, err := ask(ctx, c, quoratev1.NewKeyspacesClient, createUnlessThere, &quoratev1.CreateRequest{Name: name})

@@ -87,7 +87,7 @@ func (f *flagSpec) check(s string) error {
 	if err := f.kind.check(s); err != nil {
 		return err
 	}
-	if len(f.choices) > 0 && !slices.Contains(f.choices, s) {
+	if len(f.choices) > 0 && s != f.preset && !slices.Contains(f.choices, s) {
 		return fmt.Errorf("%q is not %s", s, either(f.choices))
 	}
 	return nil

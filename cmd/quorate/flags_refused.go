@@ -2,7 +2,9 @@ package main
 
 // What a refused flag would have to do. Each completes "because ...".
 const (
-	needsTLS       = "TLS is not built yet, and without it traffic would go in the clear"
+	needsPeerTLS   = "TLS between nodes is not built yet, and without it their traffic would go in the clear"
+	needsChecks    = "certificates are not checked for this yet, and without it more clients would be let in"
+	needsOwnCert   = "certificates are not made here: name one with --cert-file and --key-file"
 	needsAuth      = "authentication is not built yet, and without it every client may do everything"
 	needsOrigins   = "the list would not be enforced yet, and every origin or host would be accepted"
 	needsDiscovery = "discovery is not built yet, and without it the node would found a cluster of its own"
@@ -12,30 +14,21 @@ const (
 // refusedFlags are those of etcd's flags whose absence would weaken security, durability
 // or identity (Q3). Asking for etcd's default is allowed: it asks for nothing.
 var refusedFlags = []flagSpec{
-	{name: "cert-file", note: needsTLS},
-	{name: "key-file", note: needsTLS},
-	{name: "client-cert-auth", kind: boolean, preset: "false", note: needsTLS},
-	{name: "client-cert-file", note: needsTLS},
-	{name: "client-key-file", note: needsTLS},
-	{name: "client-crl-file", note: needsTLS},
-	{name: "client-cert-allowed-hostname", note: needsTLS},
-	{name: "trusted-ca-file", note: needsTLS},
-	{name: "auto-tls", kind: boolean, preset: "false", note: needsTLS},
-	{name: "peer-cert-file", note: needsTLS},
-	{name: "peer-key-file", note: needsTLS},
-	{name: "peer-client-cert-auth", kind: boolean, preset: "false", note: needsTLS},
-	{name: "peer-client-cert-file", note: needsTLS},
-	{name: "peer-client-key-file", note: needsTLS},
-	{name: "peer-trusted-ca-file", note: needsTLS},
-	{name: "peer-cert-allowed-cn", note: needsTLS},
-	{name: "peer-cert-allowed-hostname", note: needsTLS},
-	{name: "peer-auto-tls", kind: boolean, preset: "false", note: needsTLS},
-	{name: "peer-crl-file", note: needsTLS},
-	{name: "peer-skip-client-san-verification", kind: boolean, preset: "false", note: needsTLS},
-	{name: "self-signed-cert-validity", kind: natural, preset: "1", note: needsTLS},
-	{name: "cipher-suites", note: needsTLS},
-	{name: "tls-min-version", preset: "TLS1.2", note: needsTLS},
-	{name: "tls-max-version", note: needsTLS},
+	{name: "client-crl-file", note: needsChecks},
+	{name: "client-cert-allowed-hostname", note: needsChecks},
+	{name: "auto-tls", kind: boolean, preset: "false", note: needsOwnCert},
+	{name: "peer-cert-file", note: needsPeerTLS},
+	{name: "peer-key-file", note: needsPeerTLS},
+	{name: "peer-client-cert-auth", kind: boolean, preset: "false", note: needsPeerTLS},
+	{name: "peer-client-cert-file", note: needsPeerTLS},
+	{name: "peer-client-key-file", note: needsPeerTLS},
+	{name: "peer-trusted-ca-file", note: needsPeerTLS},
+	{name: "peer-cert-allowed-cn", note: needsPeerTLS},
+	{name: "peer-cert-allowed-hostname", note: needsPeerTLS},
+	{name: "peer-auto-tls", kind: boolean, preset: "false", note: needsPeerTLS},
+	{name: "peer-crl-file", note: needsPeerTLS},
+	{name: "peer-skip-client-san-verification", kind: boolean, preset: "false", note: needsPeerTLS},
+	{name: "self-signed-cert-validity", kind: natural, preset: "1", note: needsOwnCert},
 
 	{name: "auth-token", preset: "simple", note: needsAuth},
 	{name: "auth-token-ttl", kind: natural, preset: "300", note: needsAuth},

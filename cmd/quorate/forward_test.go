@@ -67,7 +67,7 @@ func newTestNodes(t *testing.T, count int) *testNodes {
 func (n *testNodes) start(i int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	l, err := listen(ctx, env.TCP(), n.configs[i])
+	l, err := listen(ctx, env.TCP(), n.configs[i], nil)
 	if err != nil {
 		return err
 	}

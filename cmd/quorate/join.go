@@ -12,6 +12,7 @@ import (
 	rpcstatus "google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/api/quorate/v1"
+	"github.com/quorate/quorate/internal/pki"
 	"github.com/quorate/quorate/internal/placement"
 )
 
@@ -27,13 +28,13 @@ const (
 
 // joinCluster asks the nodes of c.Join, one after the other, to take this machine into their
 // cluster; disk is the number that its disk has. It asks again while none of them can answer, for
-// half a minute. The ticket says who this node is. The error is a sentence for the user, or why
-// ctx has ended.
-func joinCluster(ctx context.Context, c *Config, disk uint64, log *slog.Logger) (*placement.Ticket, error) {
-	return joinWithin(ctx, joinPatience, c, disk, log)
+// half a minute. store is TLS for https URLs. The ticket says who this node is. The error is a
+// sentence for the user, or why ctx has ended.
+func joinCluster(ctx context.Context, c *Config, store *pki.Store, disk uint64, log *slog.Logger) (*placement.Ticket, error) {
+	return joinWithin(ctx, joinPatience, c, store, disk, log)
 }
 
-func joinWithin(ctx context.Context, patience time.Duration, c *Config, disk uint64, log *slog.Logger) (*placement.Ticket, error) {
+func joinWithin(ctx context.Context, patience time.Duration, c *Config, store *pki.Store, disk uint64, log *slog.Logger) (*placement.Ticket, error) {
 	request := &quoratev1.JoinNodeRequest{
 		Name: c.Name, PeerUrls: c.AdvertisePeerURLs, Zone: c.Zone, Weight: uint32(c.Weight), ClusterToken: c.Bootstrap.Token, Disk: disk,
 	}
@@ -42,7 +43,7 @@ func joinWithin(ctx context.Context, patience time.Duration, c *Config, disk uin
 	for round := 1; ; round++ {
 		var silence error
 		for _, u := range c.Join {
-			ticket, err := joinThrough(patient, u, request)
+			ticket, err := joinThrough(patient, u, store, request)
 			if err == nil {
 				log.Info("joined a cluster", "node", idText(ticket.Node), "through", u)
 				return ticket, nil
@@ -70,10 +71,10 @@ func joinWithin(ctx context.Context, patience time.Duration, c *Config, disk uin
 }
 
 // joinThrough asks one node. The error is a status, or says that the ticket cannot be read.
-func joinThrough(ctx context.Context, u string, request *quoratev1.JoinNodeRequest) (*placement.Ticket, error) {
+func joinThrough(ctx context.Context, u string, store *pki.Store, request *quoratev1.JoinNodeRequest) (*placement.Ticket, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinAnswerTimeout)
 	defer cancel()
-	r, _, err := askOne(ctx, connectTimeout, address(u), quoratev1.NewNodesClient, quoratev1.NodesClient.Join, request)
+	r, _, err := askOne(ctx, connectTimeout, u, store, quoratev1.NewNodesClient, quoratev1.NodesClient.Join, request)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func joinRefusal(u string, err error) error {
 	case codes.Unimplemented:
 		return fmt.Errorf("%s cannot take nodes in: it is an etcd, or an older Quorate", where)
 	case codes.PermissionDenied:
-		return fmt.Errorf("%s is the port of one keyspace: name a client port of the node", where)
+		return fmt.Errorf("%s takes no nodes in: %s", where, reasonOf(err))
 	case codes.DataLoss:
 		return fmt.Errorf("%s: %s: start the version that it runs", where, reasonOf(err))
 	}

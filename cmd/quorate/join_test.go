@@ -74,7 +74,7 @@ func TestJoinCluster(t *testing.T) {
 		}
 		return &quoratev1.JoinNodeResponse{Node: want.Node, Ticket: ticket}, nil
 	})
-	got, err := joinCluster(t.Context(), joinConfig(nobody(t), alive), 42, slog.New(slog.DiscardHandler))
+	got, err := joinCluster(t.Context(), joinConfig(nobody(t), alive), nil, 42, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,11 +95,11 @@ func TestJoinRefusals(t *testing.T) {
 		{"address in use", joinable(t, refuses(codes.AlreadyExists, "node exists: give each node its own")), ": node exists: give each node its own"},
 		{"no room", joinable(t, refuses(codes.ResourceExhausted, "not enough nodes: the limit")), ": not enough nodes: the limit"},
 		{"an etcd", etcd, "cannot take nodes in: it is an etcd, or an older Quorate"},
-		{"one keyspace's port", joinable(t, refuses(codes.PermissionDenied, "x")), "is the port of one keyspace: name a client port of the node"},
+		{"one keyspace's port", joinable(t, refuses(codes.PermissionDenied, "this port serves one: ask another")), "takes no nodes in: this port serves one: ask another"},
 		{"a ticket that is none", joinable(t, answers(&quoratev1.JoinNodeResponse{Node: 1, Ticket: []byte("{")})), "cannot be read: unexpected end of JSON input: start the version that it runs"},
 		{"somebody else's ticket", joinable(t, answers(&quoratev1.JoinNodeResponse{Node: 1, Ticket: []byte(`{"node":2}`)})), "its ticket is not for node 1"},
 	} {
-		_, err := joinCluster(t.Context(), joinConfig(nobody(t), c.url), 42, slog.New(slog.DiscardHandler))
+		_, err := joinCluster(t.Context(), joinConfig(nobody(t), c.url), nil, 42, slog.New(slog.DiscardHandler))
 		if err == nil {
 			t.Errorf("%s is accepted", c.what)
 			continue
@@ -123,13 +123,13 @@ func startNothing(t *testing.T) string {
 // Goal: patience ends, and the sentence says who was asked and why that failed.
 func TestJoinGivesUp(t *testing.T) {
 	broken, gone := joinable(t, refuses(codes.Unavailable, "etcdserver: no leader")), nobody(t)
-	_, err := joinWithin(t.Context(), 50*time.Millisecond, joinConfig(gone, broken), 42, slog.New(slog.DiscardHandler))
+	_, err := joinWithin(t.Context(), 50*time.Millisecond, joinConfig(gone, broken), nil, 42, slog.New(slog.DiscardHandler))
 	if err == nil {
 		t.Fatal("joined")
 	}
 	checkSentence(t, "join", err.Error(), "no node of --join could take this one in within 50ms ("+broken+": etcdserver: no leader): start one of "+gone+", "+broken+", or correct --join")
 	silent := "http://" + silentAddress(t)
-	if _, err = joinWithin(t.Context(), 50*time.Millisecond, joinConfig(silent), 42, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err = joinWithin(t.Context(), 50*time.Millisecond, joinConfig(silent), nil, 42, slog.New(slog.DiscardHandler)); err == nil {
 		t.Fatal("joined")
 	}
 	checkSentence(t, "join", err.Error(), silent+": no connection within")
@@ -143,7 +143,7 @@ func TestJoinStops(t *testing.T) {
 		stop(why)
 		return nil, rpcstatus.Error(codes.Unavailable, "etcdserver: no leader")
 	})
-	if _, err := joinCluster(ctx, joinConfig(url), 42, slog.New(slog.DiscardHandler)); !errors.Is(err, why) {
+	if _, err := joinCluster(ctx, joinConfig(url), nil, 42, slog.New(slog.DiscardHandler)); !errors.Is(err, why) {
 		t.Error(err)
 	}
 }

@@ -265,9 +265,13 @@ func TestEndpointsPrecedence(t *testing.T) {
 		args    string
 		want    string
 	}{
-		{nil, "", "127.0.0.1:2379"},
-		{[]string{"ETCDCTL_ENDPOINTS=http://10.0.0.1:2379, localhost:1,"}, "", "10.0.0.1:2379 127.0.0.1:1"},
-		{[]string{"ETCDCTL_ENDPOINTS=10.0.0.1:2379"}, "--endpoints [::1]:2379,DB.example:1", "[::1]:2379 db.example:1"},
+		{nil, "", "http://127.0.0.1:2379"},
+		{[]string{"ETCDCTL_ENDPOINTS=http://10.0.0.1:2379, localhost:1,"}, "", "http://10.0.0.1:2379 http://localhost:1"},
+		{[]string{"ETCDCTL_ENDPOINTS=10.0.0.1:2379"}, "--endpoints [::1]:2379,DB.example:1", "http://[::1]:2379 http://db.example:1"},
+		{nil, "--endpoints a:1,http://b:1,https://c:1", "http://a:1 http://b:1 https://c:1"},
+		{nil, "--insecure-skip-tls-verify --endpoints a:1,http://b:1", "https://a:1 http://b:1"},
+		{[]string{"ETCDCTL_INSECURE_SKIP_TLS_VERIFY=true"}, "--endpoints a:1", "https://a:1"},
+		{[]string{"ETCDCTL_INSECURE_SKIP_TLS_VERIFY=true"}, "--endpoints a:1 --insecure-skip-tls-verify=false", "http://a:1"},
 	} {
 		p, _, _ := newTestProcess()
 		p.environ = c.environ
@@ -275,9 +279,10 @@ func TestEndpointsPrecedence(t *testing.T) {
 		if err := cmd.ParseFlags(strings.Fields(c.args)); err != nil {
 			t.Fatal(err)
 		}
-		f := &clientFlags{
-			endpoints: cmd.Flags().Lookup(flagEndpoints).Value.(*flagValue),
-			timeout:   cmd.Flags().Lookup(flagTimeout).Value.(*flagValue),
+		value := func(flag string) *flagValue { return cmd.Flags().Lookup(flag).Value.(*flagValue) }
+		f := &clientFlags{endpoints: value(flagEndpoints), timeout: value(flagTimeout), tls: make(map[string]*flagValue)}
+		for _, spec := range clientTLSFlags {
+			f.tls[spec.name] = value(spec.name)
 		}
 		client, err := f.client(p, cmd)
 		if err != nil || strings.Join(client.endpoints, " ") != c.want {

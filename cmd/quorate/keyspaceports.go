@@ -65,7 +65,8 @@ func (c *Config) advertiseKeyspaceURLs() map[string][]string {
 		u := k.URL
 		if isUnspecified(u) {
 			_, port := splitURL(u)
-			u = "http://" + net.JoinHostPort(host, port)
+			scheme, _, _ := strings.Cut(u, "://")
+			u = scheme + "://" + net.JoinHostPort(host, port)
 		}
 		urls[k.Keyspace] = append(urls[k.Keyspace], u)
 	}

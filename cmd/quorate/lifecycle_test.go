@@ -125,13 +125,13 @@ func TestPortInUse(t *testing.T) {
 	}
 	defer taken.Close()
 	c := &Config{ListenClientURLs: []string{"http://" + freeAddress(t)}, ListenHTTPURLs: []string{"http://" + taken.Addr().String()}}
-	_, err = listen(t.Context(), env.TCP(), c)
+	_, err = listen(t.Context(), env.TCP(), c, nil)
 	if err == nil {
 		t.Fatal("two listeners on one port")
 	}
 	checkSentence(t, "port", err.Error(), "the port is in use: stop the other process or choose another port")
 	c.ListenHTTPURLs = nil
-	l, err := listen(t.Context(), env.TCP(), c)
+	l, err := listen(t.Context(), env.TCP(), c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

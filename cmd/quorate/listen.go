@@ -8,19 +8,22 @@ import (
 	"syscall"
 
 	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/pki"
+	"github.com/quorate/quorate/internal/server"
 )
 
 // listen opens the sockets for clients, all or none, before anything is written. The node
-// opens those for its peers itself.
-func listen(ctx context.Context, network env.Network, c *Config) (*listeners, error) {
-	l := &listeners{}
+// opens those for its peers itself. store is TLS for https URLs.
+func listen(ctx context.Context, network env.Network, c *Config, store *pki.Store) (*listeners, error) {
+	l := &listeners{tls: store}
 	for _, part := range []struct {
-		flag string
-		urls []string
-		into *[]net.Listener
+		flag      string
+		urls      []string
+		protocols []string // inside of TLS
+		into      *[]net.Listener
 	}{
-		{"--listen-client-urls", c.ListenClientURLs, &l.client},
-		{"--listen-metrics-urls", c.ListenHTTPURLs, &l.http},
+		{"--listen-client-urls", c.ListenClientURLs, server.Protocols, &l.client},
+		{"--listen-metrics-urls", c.ListenHTTPURLs, server.Protocols[:1], &l.http},
 	} {
 		for _, u := range part.urls {
 			one, err := network.Listen(ctx, address(u))
@@ -28,7 +31,7 @@ func listen(ctx context.Context, network env.Network, c *Config) (*listeners, er
 				l.close()
 				return nil, listenError(part.flag, u, err)
 			}
-			*part.into = append(*part.into, one)
+			*part.into = append(*part.into, secure(one, u, store, part.protocols...))
 		}
 	}
 	for _, k := range c.KeyspacePorts {
@@ -37,7 +40,7 @@ func listen(ctx context.Context, network env.Network, c *Config) (*listeners, er
 			l.close()
 			return nil, listenError("--"+flagListen, k.URL, err)
 		}
-		l.keyspaces = append(l.keyspaces, keyspaceListener{one, k.Keyspace})
+		l.keyspaces = append(l.keyspaces, keyspaceListener{secure(one, k.URL, store, server.Protocols...), k.Keyspace})
 	}
 	return l, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/quorate/quorate/internal/env"
+	"github.com/quorate/quorate/internal/pki/pkitest"
 )
 
 // fakeMain is the real program around a node that does nothing.
@@ -51,9 +53,34 @@ func TestScripts(t *testing.T) {
 			"waitfor":  waitFor,
 			"envsubst": envSubst,
 			"catalog":  catalog,
+			"certify":  certify,
 		},
 	})
 }
+
+// certify NAME [URI...] writes NAME.crt and NAME.key, and ca.crt of their authority.
+func certify(ts *testscript.TestScript, _ bool, args []string) {
+	t := failing{ts: ts}
+	authority := pkitest.NewAuthority(t)
+	authority.Sign(t, func(c *x509.Certificate) {
+		switch args[0] {
+		case "expired":
+			c.NotAfter = c.NotBefore.Add(time.Hour)
+		case "servers":
+			c.ExtKeyUsage = c.ExtKeyUsage[:1]
+		}
+	}, args[1:]...).Write(t, ts.MkAbs("."), args[0])
+	pkitest.Write(t, ts.MkAbs("."), "ca.crt", authority.PEM)
+}
+
+// failing is a script as a test, as far as it may fail.
+type failing struct {
+	testing.TB
+	ts *testscript.TestScript
+}
+
+func (f failing) Helper()           {}
+func (f failing) Fatal(args ...any) { f.ts.Fatalf("%s", fmt.Sprint(args...)) }
 
 // envSubst FILE... replaces $NAME in files.
 func envSubst(ts *testscript.TestScript, _ bool, args []string) {

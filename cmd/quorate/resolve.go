@@ -55,7 +55,7 @@ func resolve(s *settings) (*serveConfig, error) {
 		return nil, err
 	}
 	for _, step := range []func(*settings, *Config) error{
-		resolveIdentity, resolveURLs, resolveBootstrap, resolvePlacement, resolveLimits, resolveTiming, resolveCompaction, resolveClients,
+		resolveIdentity, resolveURLs, resolveTLS, resolveBootstrap, resolvePlacement, resolveLimits, resolveTiming, resolveCompaction, resolveClients,
 	} {
 		if err := step(s, &c.Node); err != nil {
 			return nil, err
@@ -99,9 +99,9 @@ func resolveURLs(s *settings, c *Config) error {
 		check func([]string) error
 	}{
 		{"listen-client-urls", &c.ListenClientURLs, checkListen},
-		{"listen-peer-urls", &c.ListenPeerURLs, checkListen},
+		{"listen-peer-urls", &c.ListenPeerURLs, checkPeerListen},
 		{"advertise-client-urls", &c.AdvertiseClientURLs, checkAdvertise},
-		{"initial-advertise-peer-urls", &c.AdvertisePeerURLs, checkAdvertise},
+		{"initial-advertise-peer-urls", &c.AdvertisePeerURLs, checkPeerAdvertise},
 		{"listen-metrics-urls", &metrics, checkListen},
 		{"listen-client-http-urls", &http, checkListen},
 	} {

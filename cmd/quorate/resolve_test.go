@@ -1,12 +1,15 @@
 package main
 
 import (
+	"crypto/tls"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/quorate/quorate/internal/pki"
 )
 
 // configureFrom runs a command line up to the configuration that it means.
@@ -44,6 +47,7 @@ func TestDefaultsAreEtcds(t *testing.T) {
 			Cluster: []Member{{Name: "default", PeerURLs: []string{"http://localhost:2380"}}},
 			Token:   "etcd-cluster",
 		},
+		TLS:             pki.Config{MinVersion: tls.VersionTLS12},
 		ReplaceAfter:    5 * time.Minute,
 		QuotaBytes:      2 << 30,
 		RequestBytesMax: 1572864,
@@ -103,8 +107,24 @@ func TestBadInput(t *testing.T) {
 		{"--log-outputs=", "write stderr, stdout or a file"},
 		{"--logger capnslog", `"capnslog" is not zap`},
 		{"--shutdown-timeout 0s", "longer than 0s"},
-		{"--listen-peer-urls https://10.0.0.1:2380", "is refused because TLS is not built yet"},
-		{"--listen-metrics-urls https://10.0.0.1:2381", "is refused because TLS is not built yet"},
+		{"--listen-peer-urls https://10.0.0.1:2380", `"https://10.0.0.1:2380" is refused because TLS between nodes is not built yet`},
+		{"--initial-advertise-peer-urls https://10.0.0.1:2380", "TLS between nodes is not built yet"},
+		{"--listen-metrics-urls https://10.0.0.1:2381", "--listen-metrics-urls has https://10.0.0.1:2381, and there is no certificate for it: add --cert-file and --key-file"},
+		{"--listen-client-urls https://10.0.0.1:2379 --advertise-client-urls https://10.0.0.1:2379", "--listen-client-urls has https://10.0.0.1:2379, and there is no certificate for it"},
+		{"--cert-file a.crt", "--cert-file needs --key-file beside it"},
+		{"--key-file a.key", "--key-file needs --cert-file beside it"},
+		{"--client-cert-file a.crt", "--client-cert-file needs --client-key-file beside it"},
+		{"--cert-file a.crt --key-file a.key", "--cert-file has no effect without an https URL to listen on"},
+		{"--client-cert-auth", "--client-cert-auth needs --trusted-ca-file"},
+		{"--client-cert-auth --trusted-ca-file ca.crt", "--client-cert-auth has no effect without an https URL"},
+		{"--tls-max-version TLS1.1", `"TLS1.1" is not TLS1.2 or TLS1.3`},
+		{"--tls-min-version TLS1.1", `"TLS1.1" is not TLS1.2 or TLS1.3`},
+		{"--tls-min-version TLS1.3 --tls-max-version TLS1.2", "--tls-max-version is below --tls-min-version"},
+		{"--tls-min-version TLS1.3 --cipher-suites TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "whose suites cannot be chosen"},
+		{"--cipher-suites TLS_RSA_WITH_RC4_128_SHA", "is unknown or not safe"},
+		{"--auto-tls", "certificates are not made here"},
+		{"--client-crl-file a", "--client-crl-file is refused because certificates are not checked for this yet"},
+		{"--peer-cert-file a", "--peer-cert-file is refused because TLS between nodes is not built yet"},
 		{"--listen-peer-urls unix://sock", "Unix socket"},
 		{"--listen-peer-urls ftp://10.0.0.1:2380", "write http://HOST:PORT"},
 		{"--listen-peer-urls http://10.0.0.1", "has no port"},
@@ -117,7 +137,7 @@ func TestBadInput(t *testing.T) {
 		{"--listen-client-urls http://127.0.0.1:2000", "needs --advertise-client-urls beside it"},
 		{"--listen-peer-urls http://127.0.0.1:2379", "give each a port of its own"},
 		{"--initial-cluster http://127.0.0.1:2380", "has no name"},
-		{"--initial-cluster default=https://127.0.0.1:2380", "TLS is not built yet"},
+		{"--initial-cluster default=https://127.0.0.1:2380", "TLS between nodes is not built yet"},
 		{"--keyspace-domain *.example.com", "write a domain such as etcd.example.com"},
 		{"--keyspace-domain .example.com", "write a domain such as etcd.example.com"},
 		{"--keyspace-domain example.com:2379", "without port"},
@@ -128,7 +148,7 @@ func TestBadInput(t *testing.T) {
 		{"--listen =http://127.0.0.1:2479", "names no keyspace"},
 		{"--listen Team=http://127.0.0.1:2479", `name "Team" has other characters`},
 		{"--listen system=http://127.0.0.1:2479", `"system" is the cluster's own keyspace, which serves no client: name another`},
-		{"--listen a=https://127.0.0.1:2479", "is refused because TLS is not built yet"},
+		{"--listen a=https://127.0.0.1:2479", "--listen has https://127.0.0.1:2479, and there is no certificate for it"},
 		{"--listen a=http://127.0.0.1", "has no port"},
 		{"--listen a=http://db1.example:2479", "names a host to listen on"},
 		{"--listen a=http://127.0.0.1:2479,b=http://localhost:2479", "--listen has http://localhost:2479 twice: give each keyspace a port of its own"},
@@ -136,7 +156,6 @@ func TestBadInput(t *testing.T) {
 		{"--listen a=http://127.0.0.1:2379", "--listen-client-urls and --listen both have http://127.0.0.1:2379: give each a port of its own"},
 		{"--listen a=http://127.0.0.1:2380", "--listen-peer-urls and --listen both have"},
 		{"--listen " + strings.Repeat("a=http://127.0.0.1:1,", 257), "use up to 256"},
-		{"--join https://10.0.0.1:2379", "is refused because TLS is not built yet"},
 		{"--join 10.0.0.1:2379", "write http://HOST:PORT"},
 		{"--join http://:2379", "names no host"},
 		{"--join http://127.0.0.1:2379", "where this node is itself: name nodes of the running cluster"},
@@ -184,7 +203,7 @@ func TestKeyspaceDomain(t *testing.T) {
 			t.Errorf("%s: %v", given, err)
 			continue
 		}
-		if got := serverConfig(&c.Node).KeyspaceDomain; got != want {
+		if got := serverConfig(&c.Node, nil).KeyspaceDomain; got != want {
 			t.Errorf("%s became %q, want %q", given, got, want)
 		}
 	}
@@ -348,7 +367,7 @@ func TestPrecedence(t *testing.T) {
 	if !reflect.DeepEqual(warnings, want) {
 		t.Error(cmp.Diff(want, warnings))
 	}
-	if _, _, err := configureFrom(t, []string{"ETCD_CERT_FILE=/x"}); err == nil || !strings.HasPrefix(err.Error(), "--cert-file (from ETCD_CERT_FILE) is refused") {
+	if _, _, err := configureFrom(t, []string{"ETCD_PEER_CERT_FILE=/x"}); err == nil || !strings.HasPrefix(err.Error(), "--peer-cert-file (from ETCD_PEER_CERT_FILE) is refused") {
 		t.Error(err)
 	}
 	if _, _, err := configureFrom(t, []string{"ETCD_MAX_TXN_OPS=many"}); err == nil || !strings.HasPrefix(err.Error(), `--max-txn-ops (from ETCD_MAX_TXN_OPS): "many" is not`) {

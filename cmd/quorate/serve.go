@@ -31,6 +31,11 @@ QUORATE_, QUORATE_ wins over ETCD_; with --config-file only the file counts.
 Ports of --listen serve one keyspace each, as if it were the only one: etcdctl and every other
 client of etcd work there unchanged. The keyspace need not exist yet.
 
+https:// URLs for clients take --cert-file and --key-file; with --trusted-ca-file clients need a
+certificate too, and one with the URI quorate://keyspace/NAME is for that keyspace alone. Files
+that change are used from the next connection on. Other members and --join are dialled with
+the same files. Peers do not speak TLS yet.
+
 --join makes this machine a node of a running cluster, with the token of --initial-cluster-token;
 its share of replicas comes by itself. With the addresses of a node that has lost its disk it
 takes that one's place.
@@ -169,7 +174,11 @@ func (p *process) serve(ctx context.Context, c *serveConfig, warnings []string) 
 	}
 	stop, release := p.untilStopped(ctx, stdin)
 	defer release()
-	open, err := listen(stop, env.TCP(), &c.Node)
+	store, err := openTLS(env.OSFS(), &c.Node, log)
+	if err != nil {
+		return err
+	}
+	open, err := listen(stop, env.TCP(), &c.Node, store)
 	if err != nil {
 		return err
 	}

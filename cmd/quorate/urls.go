@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -25,17 +26,15 @@ func parseURLs(raw []string) ([]string, error) {
 	return out, nil
 }
 
-// parseURL reads http://host:port.
+// parseURL reads http://host:port or https://host:port.
 func parseURL(raw string) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "", fmt.Errorf("%q is not a URL: write http://HOST:PORT", raw)
 	}
 	switch u.Scheme {
-	case "http":
-	case "https", "unixs":
-		return "", fmt.Errorf("%q is refused because %s: use http:// if you can do without", raw, needsTLS)
-	case "unix":
+	case "http", "https":
+	case "unix", "unixs":
 		return "", fmt.Errorf("%q is a Unix socket, which Quorate does not serve: use http://HOST:PORT", raw)
 	default:
 		return "", fmt.Errorf("%q is not a URL: write http://HOST:PORT", raw)
@@ -50,12 +49,13 @@ func parseURL(raw string) (string, error) {
 	if u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return "", fmt.Errorf("%q has more than a host and a port: write http://HOST:PORT", raw)
 	}
-	return "http://" + net.JoinHostPort(strings.ToLower(host), port), nil
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(host), port), nil
 }
 
 // splitURL takes a parsed URL apart again.
 func splitURL(u string) (host, port string) {
-	host, port, err := net.SplitHostPort(strings.TrimPrefix(u, "http://"))
+	_, authority, _ := strings.Cut(u, "://")
+	host, port, err := net.SplitHostPort(authority)
 	if err != nil {
 		panic("splitURL: not one of ours: " + u)
 	}
@@ -83,6 +83,20 @@ func checkListen(urls []string) error {
 	}
 	return nil
 }
+
+// checkPeer reports a URL of a member's peers that is not served.
+func checkPeer(urls []string) error {
+	for _, u := range urls {
+		if isHTTPS(u) {
+			return fmt.Errorf("%q is refused because %s: use http:// if you can do without", u, needsPeerTLS)
+		}
+	}
+	return nil
+}
+
+func checkPeerListen(urls []string) error { return cmp.Or(checkPeer(urls), checkListen(urls)) }
+
+func checkPeerAdvertise(urls []string) error { return cmp.Or(checkPeer(urls), checkAdvertise(urls)) }
 
 // checkAdvertise reports a URL that nobody can dial.
 func checkAdvertise(urls []string) error {

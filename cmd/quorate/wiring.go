@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorate/quorate/internal/env"
 	"github.com/quorate/quorate/internal/node"
+	"github.com/quorate/quorate/internal/pki"
 	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/server"
 )
@@ -34,6 +35,8 @@ type nodeDriver struct {
 type listeners struct {
 	client, http []net.Listener
 	keyspaces    []keyspaceListener
+	// tls is what the https ones among them serve in, and what other members are dialled in.
+	tls *pki.Store
 }
 
 // keyspaceListener is a socket for the clients of one keyspace.
@@ -70,13 +73,13 @@ func realNode() nodeDriver {
 // startNode starts a node and the server in front of it.
 func startNode(stop context.Context, c *Config, l *listeners, log *slog.Logger) (runningNode, error) {
 	clock := env.SystemClock()
-	n, err := joinAndStart(stop, nodeConfig(c, clock, log), c)
+	n, err := joinAndStart(stop, nodeConfig(c, clock, log), c, l.tls)
 	if err != nil {
 		l.close()
 		return nil, err
 	}
 	view := clientView{n}
-	srv := server.New(view, serverConfig(c), clock, prometheus.NewRegistry(), log)
+	srv := server.New(view, serverConfig(c, l.tls), clock, prometheus.NewRegistry(), log)
 	s := &servingNode{Node: n, server: srv}
 	for _, port := range l.client {
 		s.ports.Go(func() {
@@ -106,11 +109,11 @@ func startNode(stop context.Context, c *Config, l *listeners, log *slog.Logger) 
 // joinAndStart asks for a place in a running cluster first, if this machine has none yet and is to
 // have one. The cluster gets to know the disk by the random number that the start gives it: if the
 // start fails before that is on it, the next one is another disk to the cluster.
-func joinAndStart(stop context.Context, config node.Config, c *Config) (*node.Node, error) {
+func joinAndStart(stop context.Context, config node.Config, c *Config, store *pki.Store) (*node.Node, error) {
 	if len(c.Join) > 0 {
 		initialized, err := node.Initialized(config.FS, c.DataDir)
 		if err == nil && !initialized {
-			config.Ticket, err = joinCluster(stop, c, config.Seed, config.Logger)
+			config.Ticket, err = joinCluster(stop, c, store, config.Seed, config.Logger)
 		}
 		if err != nil {
 			return nil, err
@@ -154,7 +157,7 @@ func nodeConfig(c *Config, clock env.Clock, log *slog.Logger) node.Config {
 // client's, which the server has checked.
 const commandOverheadBytes = 512 << 10
 
-func serverConfig(c *Config) server.Config {
+func serverConfig(c *Config, store *pki.Store) server.Config {
 	return server.Config{
 		HTTP:                 profiles(c.Pprof),
 		Limits:               server.Limits{RequestBytesMax: c.RequestBytesMax, TxnOpsMax: c.TxnOpsMax},
@@ -164,6 +167,7 @@ func serverConfig(c *Config) server.Config {
 		ProgressInterval:     c.Clients.ProgressInterval,
 		KeyspaceDomain:       c.Clients.KeyspaceDomain,
 		Network:              env.TCP(),
+		MemberTLS:            store.Client,
 		Build:                server.BuildInfo{Version: readBuild().Version, Revision: readBuild().Commit},
 	}
 }

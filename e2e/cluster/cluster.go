@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,8 @@ type Options struct {
 	Members int      // 1, 3 or 5; 0 means 1
 	Name    string   // prefix of member names; "" means the binary's name
 	Args    []string // extra flags for every member
+	// TLS is that of clients, where client URLs are to be https; nil: they are http.
+	TLS *tls.Config
 }
 
 // Cluster is a set of members that form one store.
@@ -50,6 +53,7 @@ func New(t testing.TB, o Options) *Cluster {
 			PeerAddr:   fmt.Sprintf("127.0.0.1:%d", FreePort(t)),
 			DataDir:    filepath.Join(dir, name),
 			LogPath:    filepath.Join(dir, name+".log"),
+			TLS:        o.TLS,
 			bin:        o.Binary,
 		})
 	}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,8 @@ type Member struct {
 	PeerAddr   string // host:port of the peer URL
 	DataDir    string
 	LogPath    string
-	Args       []string // all flags, as given to the process
+	Args       []string    // all flags, as given to the process
+	TLS        *tls.Config // of clients; nil: the client URL is http
 
 	bin Binary
 
@@ -46,7 +48,12 @@ type process struct {
 }
 
 // ClientURL is the URL that clients dial.
-func (m *Member) ClientURL() string { return "http://" + m.ClientAddr }
+func (m *Member) ClientURL() string {
+	if m.TLS != nil {
+		return "https://" + m.ClientAddr
+	}
+	return "http://" + m.ClientAddr
+}
 
 // PeerURL is the URL that other members dial.
 func (m *Member) PeerURL() string { return "http://" + m.PeerAddr }
@@ -92,7 +99,7 @@ func (m *Member) StartUnder(launch func(cmd *exec.Cmd) (wait func() error, err e
 func (m *Member) WaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	client := &http.Client{Timeout: probeTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: probeTimeout, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: m.TLS}}
 	for {
 		if m.Exited() {
 			return fmt.Errorf("%s ended before it was ready: %w", m.Name, m.ExitError())

@@ -59,12 +59,14 @@ var directions = map[string]rule{
 		"one running node wires the stepped objects to clock, disk and network, but knows no client protocol"},
 	"internal/server": {[]string{"api/quorate/v1", "internal/env", "internal/limit", "internal/mvcc", "internal/placement", "internal/router", "internal/store"},
 		"the face to clients declares what it needs of a node; it must not reach for consensus or the log"},
+	"internal/pki":         {[]string{"internal/env"}, "files become TLS; what a certificate means to whom is not its business"},
+	"internal/pki/pkitest": {[]string{"internal/env"}, "it makes certificates for tests"},
 	"internal/sim": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/engine", "internal/env", "internal/mvcc", "internal/placement",
 		"internal/router", "internal/shard", "internal/store", "internal/transport", "internal/wal"},
 		"the simulator runs the production objects in place of node, and chooses engines as cmd does"},
 
 	"cmd/quorate": {[]string{"api/quorate/v1", "consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft", "internal/env", "internal/node",
-		"internal/placement", "internal/server", "internal/sim"},
+		"internal/pki", "internal/placement", "internal/server", "internal/sim"},
 		"the program wires; of what we serve it is the only place beside sim where engines are registered by name"},
 	"examples/counter": {[]string{"consensus", "consensus/etcdraft", "consensus/paxos", "consensus/raft"},
 		"an example shows what a program of somebody else's can do, and that one sees no internal package"},
@@ -144,6 +146,7 @@ func TestOutsidePackages(t *testing.T) {
 // testing as net/http/httptest does; directions lets nobody import them in turn.
 var suites = map[string]string{
 	"consensus/consensustest": "an engine in another module runs the suite, so it cannot be in a _test.go file",
+	"internal/pki/pkitest":    "tests of several packages need certificates",
 }
 
 // TestNobodyImportsTests: test support does not leak into programs.

@@ -7,8 +7,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/internal/placement"
 )
@@ -19,7 +17,7 @@ import (
 type clusterServer struct {
 	node    Node
 	headers *headers
-	boundTo func(context.Context) string // the keyspace of a bound port, or empty
+	boundTo func(context.Context) *binding // of the call's connection, or nil
 	pb.UnsafeClusterServer
 }
 
@@ -44,13 +42,18 @@ func memberStatus(err error) error {
 
 // MemberList lists the members. Its header has no revision: members are no keys. Through a
 // bound port it lists where its keyspace has ports: clients that take their endpoints from
-// the list would find themselves in the default keyspace elsewhere.
+// the list would find themselves in the default keyspace elsewhere. Who is bound by a
+// certificate is so at every port, and gets the ordinary list.
 func (s *clusterServer) MemberList(ctx context.Context, r *pb.MemberListRequest) (*pb.MemberListResponse, error) {
 	nodes, err := s.node.Cluster().Nodes(ctx, r.Linearizable)
 	if err != nil {
 		return nil, memberStatus(err)
 	}
-	return &pb.MemberListResponse{Header: s.headers.ofCluster(keyspaceOf(ctx)), Members: memberMessages(nodes, s.boundTo(ctx))}, nil
+	ofPort := ""
+	if bound := s.boundTo(ctx); bound != nil {
+		ofPort = bound.port
+	}
+	return &pb.MemberListResponse{Header: s.headers.ofCluster(keyspaceOf(ctx)), Members: memberMessages(nodes, ofPort)}, nil
 }
 
 // MemberAdd makes room for a member that is started afterwards.
@@ -123,10 +126,11 @@ func (s *clusterServer) MemberPromote(ctx context.Context, r *pb.MemberPromoteRe
 	return &pb.MemberPromoteResponse{Header: s.headers.ofCluster(keyspaceOf(ctx)), Members: memberMessages(nodes, "")}, nil
 }
 
-// mayChange refuses a change on a bound port: who was given the port was given one keyspace.
+// mayChange refuses a change on a bound connection: who was given the port or the certificate was
+// given one keyspace.
 func (s *clusterServer) mayChange(ctx context.Context) error {
-	if bound := s.boundTo(ctx); bound != "" {
-		return status.Errorf(codes.PermissionDenied, "quorate: this port serves keyspace %q alone: change members through a client port of the node", bound)
+	if bound := s.boundTo(ctx); bound != nil {
+		return bound.refuse("quorate: ", "change members through a client port of the node", "change members with a certificate without one")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"crypto/tls"
 	"math"
 	"net/http"
 	"runtime"
@@ -52,6 +53,9 @@ type Config struct {
 
 	// Network is the way to other members' client ports; default the operating system's.
 	Network env.Network
+	// MemberTLS is TLS for one connection to a member at a host, where members have https URLs;
+	// default: without a certificate, and with the operating system's authorities.
+	MemberTLS func(host string) *tls.Config
 
 	// Build describes this binary; it goes into metrics and headers, never into what
 	// etcd's clients parse.
@@ -103,6 +107,11 @@ func (c Config) withDefaults() Config {
 	c.StreamWorkers = cmp.Or(c.StreamWorkers, 512)
 	if c.Network == nil {
 		c.Network = env.TCP()
+	}
+	if c.MemberTLS == nil {
+		c.MemberTLS = func(host string) *tls.Config {
+			return &tls.Config{ServerName: host, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12}
+		}
 	}
 	c.Build.GoVersion = cmp.Or(c.Build.GoVersion, runtime.Version())
 	return c

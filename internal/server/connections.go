@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/url"
@@ -23,11 +25,14 @@ import (
 type connections struct {
 	node   Node
 	config *Config
+	log    *slog.Logger
 
 	mu struct {
 		sync.Mutex
 		closed bool
 		to     map[uint64]*memberConnections
+		// distrust is why there was no TLS with a member, as the log knows it, by its URL.
+		distrust map[string]string
 	}
 }
 
@@ -56,9 +61,9 @@ const (
 	pingTimeout  = 5 * time.Second
 )
 
-func newConnections(node Node, config *Config) *connections {
-	c := &connections{node: node, config: config}
-	c.mu.to = make(map[uint64]*memberConnections)
+func newConnections(node Node, config *Config, log *slog.Logger) *connections {
+	c := &connections{node: node, config: config, log: log}
+	c.mu.to, c.mu.distrust = make(map[uint64]*memberConnections), make(map[string]string)
 	return c
 }
 
@@ -168,7 +173,33 @@ func (c *connections) dialOne(ctx context.Context, clientURL string, timeout tim
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return c.config.Network.Dial(ctx, u.Host)
+	conn, err := c.config.Network.Dial(ctx, u.Host)
+	if err != nil || u.Scheme != "https" {
+		return conn, err
+	}
+	secured := tls.Client(conn, c.config.MemberTLS(u.Hostname()))
+	err = secured.HandshakeContext(ctx)
+	c.noteTrust(clientURL, err)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secured, nil
+}
+
+// noteTrust says in the log why a member cannot be spoken to, once until that changes: calls
+// that cannot be passed on do not say it to the client.
+func (c *connections) noteTrust(clientURL string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		delete(c.mu.distrust, clientURL)
+		return
+	}
+	if c.mu.distrust[clientURL] != err.Error() {
+		c.mu.distrust[clientURL] = err.Error()
+		c.log.Warn("no TLS with another member: calls are not passed on to it", "url", clientURL, "reason", err.Error())
+	}
 }
 
 // close ends all connections, and with them the calls on them.

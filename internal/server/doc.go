@@ -38,6 +38,9 @@
 //	I10 A call for a keyspace on other members is passed on, once, to one of them. It is
 //	    tried at another only if it is certain that the first did nothing. The client
 //	    sees that member's answer: status, header, trailer, and in etcd's header its id.
+//	I11 A call on a connection that is bound to a keyspace, by its port or by its client's
+//	    certificate, reaches that keyspace or is refused, whatever it says, and so does
+//	    what is passed on of it. A certificate that names a keyspace wrongly reaches none.
 //
 // # Deliberately absent
 //

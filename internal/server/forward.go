@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"maps"
 	"strings"
 	"time"
@@ -112,8 +113,8 @@ const (
 	outcomes
 )
 
-func newForwarder(node Node, config *Config, reg *prometheus.Registry) *forwarder {
-	f := &forwarder{connections: newConnections(node, config)}
+func newForwarder(node Node, config *Config, reg *prometheus.Registry, log *slog.Logger) *forwarder {
+	f := &forwarder{connections: newConnections(node, config, log)}
 	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "quorate_forwarded_calls_total",
 		Help: "Calls for keyspaces on other members that were passed on, by what became of them."}, []string{"outcome"})
 	for o, label := range [outcomes]string{"ok", "error", "unreachable"} {

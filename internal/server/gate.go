@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"unicode/utf8"
@@ -74,27 +75,46 @@ func (s *Server) gate(c *call, versions *counterSet, learnerMay bool, leaderless
 	return needsLeader, nil
 }
 
-// chosen is the keyspace of a call: that of a bound port, or else the one that it names by
-// metadata, or else by its authority.
+// chosen is the keyspace of a call: that of a bound connection, or else the one that it names by
+// metadata, or else by its authority. Who is bound by a certificate may name that keyspace
+// by both, and no other; a port's own clients know nothing of keyspaces and call it what they like.
 func (s *Server) chosen(ctx context.Context) (string, error) {
 	bound := s.boundTo(ctx)
-	if v := metadata.ValueFromIncomingContext(ctx, KeyspaceMetadata); len(v) > 0 {
-		if bound != "" && v[0] != bound {
-			return "", errOtherKeyspace(bound)
+	names := metadata.ValueFromIncomingContext(ctx, KeyspaceMetadata)
+	if bound == nil {
+		if len(names) > 0 {
+			return names[0], nil
 		}
-		return v[0], nil
+		return cmp.Or(s.labelOf(ctx), DefaultKeyspace), nil
 	}
-	if bound != "" {
-		return bound, nil
+	if bound.err != nil {
+		return "", bound.err
 	}
-	if domain := s.config.KeyspaceDomain; domain != "" {
-		if v := metadata.ValueFromIncomingContext(ctx, authorityMetadata); len(v) > 0 {
-			if label, ok := labelUnder(v[0], domain); ok {
-				return label, nil
-			}
+	keyspace := bound.keyspace()
+	if bound.port == "" {
+		if label := s.labelOf(ctx); label != "" {
+			names = append(names, label)
 		}
 	}
-	return DefaultKeyspace, nil
+	for _, name := range names {
+		if name != keyspace {
+			return "", bound.errOther()
+		}
+	}
+	return keyspace, nil
+}
+
+// labelOf is the keyspace that a call names by its authority, or empty.
+func (s *Server) labelOf(ctx context.Context) string {
+	if s.config.KeyspaceDomain == "" {
+		return ""
+	}
+	if v := metadata.ValueFromIncomingContext(ctx, authorityMetadata); len(v) > 0 {
+		if label, ok := labelUnder(v[0], s.config.KeyspaceDomain); ok {
+			return label
+		}
+	}
+	return ""
 }
 
 // labelUnder is the one label that an authority, HOST or HOST:PORT, has in front of a domain.
@@ -150,7 +170,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		s.passedOn(c, err)
 		return resp, err
 	}
-	if err := s.checkManagement(ctx, info.FullMethod); err != nil {
+	if err := s.checkUnrouted(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
 	return handler(ctx, req)
@@ -171,7 +191,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	start := s.clock.Monotonic()
 	defer func() { m.finish(codeOf(err), s.clock.Monotonic()-start) }()
 	if !strings.HasPrefix(info.FullMethod, gatedPrefix) {
-		if err := s.checkManagement(ss.Context(), info.FullMethod); err != nil {
+		if err := s.checkUnrouted(ss.Context(), info.FullMethod); err != nil {
 			return err
 		}
 		return handler(srv, ss)

@@ -27,7 +27,7 @@ type probe interface {
 // and /metrics. Whatever else arrives goes to next.
 type endpoints struct {
 	probe   probe
-	probeOf func(keyspace string) probe // of a bound port
+	probeOf func(keyspace string) probe // of a bound connection
 	timeout time.Duration               // for one check
 	log     *slog.Logger
 	metrics *metrics
@@ -92,10 +92,14 @@ func (e *endpoints) read(ctx context.Context, linearizable bool) error {
 
 // ServeHTTP implements http.Handler.
 func (e *endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if bound := requestBoundTo(r); bound != "" {
-		ofPort := *e
-		ofPort.probe = e.probeOf(bound)
-		e = &ofPort
+	if bound := requestBoundTo(r); bound != nil {
+		if bound.err != nil {
+			http.Error(w, errorText(bound.err), http.StatusForbidden)
+			return
+		}
+		ofKeyspace := *e
+		ofKeyspace.probe = e.probeOf(bound.keyspace())
+		e = &ofKeyspace
 	}
 	w.Header().Set("Server", e.banner)
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -142,6 +142,7 @@ var (
 	gaugeConns          = newGauge("quorate_client_connections", "Open client connections.")
 	totalRefused        = newTotal("quorate_client_connections_refused_total", "Connections closed at once because a limit was reached.")
 	totalEvicted        = newTotal("quorate_client_connections_evicted_total", "Connections closed because they did not show a protocol in time.")
+	totalUntrusted      = newTotal("quorate_client_tls_failures_total", "Connections whose TLS handshake failed. They count as evicted, too.")
 )
 
 // Describe implements prometheus.Collector. The collector is unchecked: which shards
@@ -194,15 +195,17 @@ func (c *statusCollector) collectProcess(set func(gauge, float64, ...string)) {
 	set(gaugeWatchStreams, float64(m.watchStreams.Load()))
 	set(gaugeWatchers, float64(m.watchers.Load()))
 	var open int
-	var refused, evicted uint64
+	var refused, evicted, untrusted uint64
 	for _, p := range c.ports() {
 		open += p.openCount()
 		refused += p.refused.Load()
 		evicted += p.evicted.Load()
+		untrusted += p.untrusted.Load()
 	}
 	set(gaugeConns, float64(open))
 	set(totalRefused, float64(refused))
 	set(totalEvicted, float64(evicted))
+	set(totalUntrusted, float64(untrusted))
 }
 
 // collectDefault reports the default keyspace under etcd's names: to a dashboard that

@@ -15,8 +15,15 @@ import (
 // preface is what every HTTP/2 client sends first (RFC 9113, section 3.4).
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
+// Protocols are what a client port speaks, by their names in TLS, the preferred one first. Clients
+// of gRPC offer h2 alone. Who offers both is a browser, curl, or Prometheus, and wants the HTTP
+// endpoints, which are served in HTTP/1.1 alone; the metrics port's, too.
+var Protocols = []string{"http/1.1", "h2"}
+
 // port splits the connections of one listener by protocol: those that open with the
-// HTTP/2 preface go to gRPC's own transport, all others to HTTP/1.1.
+// HTTP/2 preface go to gRPC's own transport, all others to HTTP/1.1. Where the listener
+// accepts *tls.Conn, that is what is inside of TLS; what a client negotiates by ALPN does
+// not matter, what it says does.
 //
 // The obvious way, a library that peeks with a matcher per protocol, holds its accept
 // loop or an unbounded number of goroutines hostage to clients that connect and stay
@@ -30,8 +37,10 @@ type port struct {
 	log      *slog.Logger
 	grpc     *handoff
 	http     *handoff
-	// keyspace is the one that the port is bound to; empty: calls choose theirs.
-	keyspace string
+	// bind binds the port's connections to a keyspace; nil: their calls choose theirs.
+	bind *binding
+	// hasBound is set before the first call of a connection that is bound.
+	hasBound *atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -40,10 +49,13 @@ type port struct {
 		perAddr map[netip.Addr]int
 		// silent holds the connections whose protocol is not known yet, oldest first.
 		silent silentQueue
+		// handshakeLogged is when the log last heard of a handshake that failed.
+		handshakeLogged time.Duration
 	}
-	refused atomic.Uint64 // closed because a limit was reached
-	evicted atomic.Uint64 // closed because too many others were silent, or after the deadline
-	sniffs  sync.WaitGroup
+	refused   atomic.Uint64 // closed because a limit was reached
+	evicted   atomic.Uint64 // closed because too many others were silent, or after the deadline
+	untrusted atomic.Uint64 // of those, the ones whose TLS handshake failed
+	sniffs    sync.WaitGroup
 }
 
 // ConnLimits bounds what unauthenticated strangers can hold open.
@@ -54,8 +66,8 @@ type ConnLimits struct {
 	PerAddress int
 	// Silent is the number of connections that have not shown their protocol yet.
 	Silent int
-	// Handshake is how long a connection may take to show its protocol, and again to
-	// complete its first request header or HTTP/2 settings.
+	// Handshake is how long a connection may take to show its protocol, in TLS if the port
+	// has it, and again to complete its first request header or HTTP/2 settings.
 	Handshake time.Duration
 }
 
@@ -63,7 +75,7 @@ type ConnLimits struct {
 var errPortClosed = errors.New("server: port closed")
 
 func newPort(l net.Listener, limits ConnLimits, clock env.Clock, log *slog.Logger) *port {
-	p := &port{listener: l, limits: limits, clock: clock, log: log}
+	p := &port{listener: l, limits: limits, clock: clock, log: log, hasBound: new(atomic.Bool)}
 	p.grpc = newHandoff(l.Addr())
 	p.http = newHandoff(l.Addr())
 	p.mu.perAddr = make(map[netip.Addr]int)
@@ -97,12 +109,12 @@ func (p *port) serve() error {
 
 // admit counts the connection and starts to find out its protocol.
 func (p *port) admit(raw net.Conn) {
-	c := &sniffed{Conn: raw, port: p, addr: remoteAddr(raw)}
+	c := &sniffed{Conn: raw, port: p, addr: remoteAddr(raw), bind: p.bind}
 	p.mu.Lock()
 	if p.mu.closed || p.mu.open >= p.limits.Total || p.mu.perAddr[c.addr] >= p.limits.PerAddress {
 		p.mu.Unlock()
 		p.refused.Add(1)
-		raw.Close()
+		abort(raw)
 		return
 	}
 	p.mu.open++
@@ -117,31 +129,35 @@ func (p *port) admit(raw net.Conn) {
 	p.mu.Unlock()
 	if victim != nil {
 		p.evicted.Add(1)
-		victim.Close()
+		victim.abort()
 	}
 	go p.sniff(c)
 }
 
-// sniff reads until the first byte that differs from the preface, or all of it.
+// sniff reads until the first byte that differs from the preface, or all of it, after the TLS
+// handshake if there is one.
 func (p *port) sniff(c *sniffed) {
 	defer p.sniffs.Done()
-	c.Conn.SetReadDeadline(p.clock.Now().Add(p.limits.Handshake))
-	isHTTP2, err := c.readPreface()
+	c.Conn.SetDeadline(p.clock.Now().Add(p.limits.Handshake))
+	isHTTP2, err := false, c.secure()
+	if err == nil {
+		isHTTP2, err = c.readPreface()
+	}
 	p.mu.Lock()
 	p.mu.silent.remove(c)
 	p.mu.Unlock()
 	if err != nil {
 		p.evicted.Add(1)
-		c.Close()
+		c.abort()
 		return
 	}
-	c.Conn.SetReadDeadline(time.Time{})
+	c.Conn.SetDeadline(time.Time{})
 	to := p.http
 	if isHTTP2 {
 		to = p.grpc
 	}
 	if !to.put(c) {
-		c.Close()
+		c.abort()
 	}
 }
 
@@ -153,6 +169,23 @@ func (p *port) release(c *sniffed) {
 		delete(p.mu.perAddr, c.addr)
 	}
 }
+
+// logHandshake says why TLS failed, a line per second at most: strangers must not fill the log.
+func (p *port) logHandshake(from net.Addr, err error) {
+	p.mu.Lock()
+	now := p.clock.Monotonic()
+	quiet := p.mu.closed || p.mu.handshakeLogged != 0 && now-p.mu.handshakeLogged < handshakeLogInterval
+	if !quiet {
+		p.mu.handshakeLogged = now
+	}
+	p.mu.Unlock()
+	if !quiet {
+		p.log.Warn("a client's TLS handshake failed", "addr", p.listener.Addr().String(), "client", from.String(), "reason", err.Error())
+	}
+}
+
+// handshakeLogInterval is the shortest time between two lines about handshakes of one port.
+const handshakeLogInterval = time.Second
 
 func (p *port) isClosed() bool {
 	p.mu.Lock()
@@ -185,7 +218,7 @@ func (p *port) close() {
 	p.grpc.Close()
 	p.http.Close()
 	for _, c := range silent {
-		c.Close()
+		c.abort()
 	}
 	p.sniffs.Wait()
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
@@ -13,6 +14,8 @@ type sniffed struct {
 	net.Conn
 	port *port
 	addr netip.Addr
+	// bind binds the connection to a keyspace, or is nil. Written as ahead is.
+	bind *binding
 
 	// ahead holds the bytes read while sniffing; pending is what of them was not given
 	// out yet. Written by the sniffer before the hand-over, afterwards only by the one
@@ -53,20 +56,39 @@ func (c *sniffed) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// LocalAddr tells a bound port's calls where they belong.
+// LocalAddr tells a bound connection's calls where they belong.
 func (c *sniffed) LocalAddr() net.Addr {
-	if c.port.keyspace == "" {
+	if c.bind == nil {
 		return c.Conn.LocalAddr()
 	}
-	return &boundAddr{c.Conn.LocalAddr(), c.port.keyspace}
+	return &boundAddr{c.Conn.LocalAddr(), c.bind}
 }
 
 // Close gives the connection's place back, once.
 func (c *sniffed) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
+
+// abort is Close for a connection that no server has got.
+func (c *sniffed) abort() {
+	c.leave()
+	abort(c.Conn)
+}
+
+func (c *sniffed) leave() {
 	if !c.closed.Swap(true) {
 		c.port.release(c)
 	}
-	return c.Conn.Close()
+}
+
+// abort closes a connection without TLS's farewell, for which Close would wait while the other
+// side does not read.
+func abort(c net.Conn) {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	c.Close()
 }
 
 // silentQueue is a doubly linked list with O(1) removal from the middle: connections

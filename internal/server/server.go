@@ -40,7 +40,7 @@ type Server struct {
 	background context.Context
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
-	hasBound   atomic.Bool // a bound port was served
+	hasBound   atomic.Bool // a connection was bound, or may be by its port
 
 	mu struct {
 		sync.Mutex
@@ -56,7 +56,7 @@ func New(node Node, config Config, clock env.Clock, reg *prometheus.Registry, lo
 	s := &Server{node: node, config: config, clock: clock, log: log}
 	s.headers = &headers{node: node}
 	s.streams = newStreams(config.StreamsMax)
-	s.forward = newForwarder(node, &s.config, reg)
+	s.forward = newForwarder(node, &s.config, reg, log)
 	s.background, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(reg, node, s.openPorts, config.Build)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
@@ -111,11 +111,15 @@ func (s *Server) newHTTP(reg *prometheus.Registry) *http.Server {
 }
 
 // Serve serves gRPC and HTTP/1.1 on one listener until Stop, and returns nil then. It
-// may be called for several listeners.
+// may be called for several listeners. One that accepts *tls.Conn, as tls.NewListener's does,
+// is served in TLS: the handshake is made here, and a client's certificate that was verified
+// may bind its connection to a keyspace (KeyspaceOf).
 func (s *Server) Serve(l net.Listener) error { return s.servePort(s.newPort(l)) }
 
 func (s *Server) newPort(l net.Listener) *port {
-	return newPort(l, s.config.Connections, s.clock, s.log)
+	p := newPort(l, s.config.Connections, s.clock, s.log)
+	p.hasBound = &s.hasBound
+	return p
 }
 
 func (s *Server) servePort(p *port) error {
