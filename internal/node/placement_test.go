@@ -464,3 +464,54 @@ func TestLeaderStaysWhereItWasMoved(t *testing.T) {
 		}
 	}
 }
+
+// Goal: steps that wait do not keep the cluster from planning. Every tick they asked for a barrier, and a
+// barrier put the next plan off. Method: an arrival on a node that is away for a while, of a
+// keyspace whose leader leads the system keyspace, too; then a node is drained.
+func TestWaitingStepsDoNotPutPlansOff(t *testing.T) {
+	c := newCluster(t, 4)
+	for i := range c.cfgs {
+		c.cfgs[i].ReplaceAfter = time.Hour
+	}
+	c.startAll()
+	c.createMany(0, 12, placement.Spec{})
+	c.settled(0, nil)
+	planner := slices.IndexFunc(c.nodes, func(n *Node) bool { return n.keyspaces.own(SystemKeyspace).Status().Leads })
+	n, away, drained := c.nodes[planner], (planner+1)%4, (planner+2)%4
+	gone, leaving := c.nodes[away].MemberID(), c.nodes[drained].MemberID()
+	c.stop(away)
+	records := n.copyCatalog().Keyspaces()
+	at := slices.IndexFunc(records, func(k placement.Keyspace) bool {
+		return !slices.ContainsFunc(k.Shards[0].Nodes, func(p placement.Node) bool { return p.ID == gone })
+	})
+	if at < 0 {
+		t.Fatal("every keyspace has a replica on the node that is away")
+	}
+	next := records[at]
+	eventually(t, "who plans leads it", func() bool {
+		for _, o := range c.nodes {
+			if o == nil {
+				continue
+			}
+			if k, ok := o.Keyspace(next.Name); ok && k.Status().Leads {
+				return o == n || o.TransferLeadership(t.Context(), next.Name, n.MemberID()) != nil && false
+			}
+		}
+		return false
+	})
+	next, _ = n.copyCatalog().Keyspace(next.Name)
+	s := next.Shards[0]
+	s.Joining = []placement.Arrival{{Node: placement.Node{ID: gone, Incarnation: 99}}}
+	next.Shards, next.Epoch = []placement.Shard{s}, next.Epoch+1
+	if done, err := n.writeRecord(&next); !done {
+		t.Fatal(err)
+	}
+	if _, err := n.DrainNode(t.Context(), leaving, true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a plan empties the drained node", func() bool {
+		return slices.ContainsFunc(n.copyCatalog().Keyspaces(), func(k placement.Keyspace) bool {
+			return slices.ContainsFunc(k.Shards[0].Joining, func(a placement.Arrival) bool { return a.For.ID == leaving })
+		})
+	})
+}
