@@ -68,7 +68,8 @@ type Node struct {
 	tasks     sync.WaitGroup
 	failOnce  sync.Once
 	stopOnce  sync.Once
-	hasten    sync.Once // after the first peer was met
+	hasten    sync.Once   // after the first peer was met
+	member    atomic.Bool // DIR/member is written: before, nothing else is (N1), not even whom it meets
 	diskFull  atomic.Bool
 	waiting   atomic.Int64                 // this node's requests to all shards
 	pruned    atomic.Uint64                // physical compactions done
@@ -132,6 +133,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	n.member.Store(true)
 	if err := n.openState(); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -20,6 +21,9 @@ type peerHandler struct{ n *Node }
 func (h peerHandler) Accept(hello transport.Hello) error {
 	if hello.Purpose == transport.PurposeProbe {
 		return nil
+	}
+	if !h.n.member.Load() {
+		return errors.New("this node does not know yet whether it is a member: try again")
 	}
 	if level := h.n.Level(); hello.MaxLevel < level {
 		return fmt.Errorf("the cluster has feature level %d and member %v knows only up to %d: start a newer version", level, hello.Node, hello.MaxLevel)
