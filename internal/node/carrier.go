@@ -37,7 +37,7 @@ type carrier struct {
 	todo    map[string]bool // keyspaces whose record is to be compared with what is open
 	nodes   bool            // the nodes have changed
 	leaves  []*Keyspace     // replicas that are no longer this node's
-	unread  []string        // keys of records that this program does not understand
+	unread  map[string]bool // keys of records that this program does not understand
 	founded []*Keyspace     // just founded here, and without a leader so far
 	tries   int             // to elect one
 	swept   bool            // what an earlier run has left behind is gone
@@ -108,8 +108,8 @@ func (c *carrier) carry() (did bool) {
 		record, ok := c.record(name)
 		var err error
 		if ok {
-			c.n.mover.look(record.Shards[0].ID)
 			err = c.keep(&record)
+			c.n.mover.look(record.Shards[0].ID)
 		} else {
 			err = c.drop(name)
 		}
@@ -193,6 +193,7 @@ func (c *carrier) keep(record *placement.Keyspace) error {
 		}
 		var err error
 		if k, err = c.n.openShard(specOf(record, replica)); err != nil {
+			c.swept = false // should it move away, its remains have to go
 			return err
 		}
 		if first := s.First[0]; k.fresh && first.Same(replica) {

@@ -144,6 +144,9 @@ func (n *Node) change(ctx context.Context, next func(*placement.Catalog) (placem
 		if record.Revision == 0 { // a new one takes its shard's id with it (L1)
 			txn.Compare = append(txn.Compare, unchanged(placement.NextShardKey, counted))
 			txn.Success = append(txn.Success, put(placement.NextShardKey, strconv.AppendUint(nil, shards+1, 10)))
+			for _, place := range record.Shards[0].Nodes { // none of them has been removed meanwhile
+				txn.Compare = append(txn.Compare, unchanged(placement.MemberKey(place.ID), n.memberRevision(place.ID)))
+			}
 		}
 		revision, done, err := n.systemTxn(ctx, txn)
 		if err != nil {
@@ -155,6 +158,14 @@ func (n *Node) change(ctx context.Context, next func(*placement.Catalog) (placem
 		}
 	}
 	return placement.Keyspace{}, fmt.Errorf("%w %d times in between: try again", placement.ErrConflict, conflictsMax)
+}
+
+// memberRevision is when a node's record was written; zero: never.
+func (n *Node) memberRevision(id uint64) int64 {
+	n.catalog.mu.Lock()
+	defer n.catalog.mu.Unlock()
+	m, _ := n.catalog.mu.catalog.Member(id)
+	return m.Revision
 }
 
 // replaceRecord writes a record if that which it replaces is still there.

@@ -105,6 +105,7 @@ func (c *carrier) take(events []*mvcc.Event) error {
 			c.cannotRead(e.KV.Key, err)
 			continue
 		}
+		delete(c.unread, string(e.KV.Key))
 		if name != "" {
 			c.todo[name] = true
 		}
@@ -117,7 +118,10 @@ func (c *carrier) take(events []*mvcc.Event) error {
 // somebody by hand. The rest goes on; but what this node has of unknown shards may be that record's, so
 // nothing is erased any more.
 func (c *carrier) cannotRead(key []byte, err error) {
-	c.unread = append(c.unread, string(key))
+	if c.unread == nil {
+		c.unread = make(map[string]bool)
+	}
+	c.unread[string(key)] = true
 	c.n.cfg.Logger.Error("a record of the catalog cannot be read: start a newer version, or write it anew", "key", string(key), "error", err)
 }
 

@@ -46,8 +46,9 @@ const (
 	moverTimeout = 5 * time.Second
 )
 
-// caughtUpEntries is how far behind a replica may be that has caught up.
-const caughtUpEntries = 64
+// caughtUpEntries is how far behind what is decided a replica may be that has caught up. A busy shard
+// has that many on their way at any moment.
+const caughtUpEntries = 1000
 
 func newMover(n *Node) *mover {
 	return &mover{n: n, wake: make(chan struct{}, 1)}
@@ -136,6 +137,9 @@ func (m *mover) Situation(id, epoch uint64) (x placement.Situation, ok bool) {
 		s := r.Status()
 		if ok = s.Role == consensus.Leader && uint64(s.HardState.Epoch) == epoch; ok {
 			x = situationOf(&s, r.Hears)
+			// What is not decided a later leader may undo.
+			decided := r.Decided()
+			x.Changing = x.Changing || unfinished(&decided) || !decided.Membership.Equal(&s.Configuration.Membership)
 			k, _ := m.n.keyspaces.of(shard.ID(id))
 			x.Settled = m.n.cfg.Clock.Monotonic()-time.Duration(k.leads.Load()) >= m.n.cfg.preferAfter
 		}
@@ -152,7 +156,7 @@ func situationOf(s *consensus.Status, hears func(*consensus.PeerStatus) bool) pl
 		p := placement.Progress{Node: placeOf(id), Votes: slices.Contains(c.Voters, id), Active: id == s.ID, CaughtUp: id == s.ID}
 		if i := slices.IndexFunc(s.Peers, func(p consensus.PeerStatus) bool { return p.ID == id }); i >= 0 {
 			peer := &s.Peers[i]
-			p.Active, p.CaughtUp = hears(peer) && !peer.InDoubt, peer.Match+caughtUpEntries >= s.LastIndex && peer.Match > 0
+			p.Active, p.CaughtUp = hears(peer) && !peer.InDoubt, peer.Match+caughtUpEntries >= s.Commit && peer.Match > 0
 		}
 		x.Replicas = append(x.Replicas, p)
 	}
@@ -167,20 +171,23 @@ func placeOf(id consensus.ReplicaID) placement.Node {
 // Drained implements placement.Ports.
 func (m *mover) Drained(id uint64) bool {
 	k, open := m.n.keyspaces.of(shard.ID(id))
-	if !open {
-		return true
+	if !open { // it is being opened, or cannot be: what its disk has may still count
+		return false
 	}
 	self := shard.ReplicaOf(m.n.identity.Node, k.incarnation)
-	votes := func(c *consensus.Configuration) bool { return slices.Contains(c.Voters, self) || c.Joint() }
+	votes := func(c *consensus.Configuration) bool { return slices.Contains(c.Voters, self) || unfinished(c) }
 	needed := true
 	err := m.n.onLoop(func() error {
-		newest := k.replica.Status().Configuration
-		decided, known := k.replica.Decided()
-		needed = !known || votes(&decided) || votes(&newest)
+		newest, decided := k.replica.Status().Configuration, k.replica.Decided()
+		needed = votes(&decided) || votes(&newest) || newest.Joint()
 		return nil
 	})
 	return err == nil && !needed && k.elsewhere.Load() && k.Pending() == 0
 }
+
+// unfinished reports whether another entry follows that ends a joint configuration. In Paxos, which
+// says where a change began, none does: the machine knows when it is over.
+func unfinished(c *consensus.Configuration) bool { return c.Joint() && c.Begun == 0 }
 
 // Configure implements placement.Ports.
 func (m *mover) Configure(id, epoch uint64, voters, learners []placement.Node) {

@@ -134,7 +134,9 @@ func (b *peerBook) meet(a acquaintance) error {
 	}
 	b.mu.met[a.Node] = a
 	if err := b.save(); err != nil {
-		delete(b.mu.met, a.Node)
+		if delete(b.mu.met, a.Node); ok {
+			b.mu.met[a.Node] = old
+		}
 		return fmt.Errorf("remember member %v: %w", a.Node, err)
 	}
 	return nil

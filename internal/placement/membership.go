@@ -247,6 +247,9 @@ func (c *Catalog) fits(leaving *Member, verb string) error {
 // Emptied lists the nodes that are to be removed and carry nothing any more: their records go.
 func (c *Catalog) Emptied() []MemberChange {
 	var list []MemberChange
+	if system := c.keyspaces[System]; system.Shards[0].moving() {
+		return nil // who is a learner by the record may still vote
+	}
 	for _, m := range c.Members() {
 		if m.State != Removing || c.carries(m.ID) {
 			continue

@@ -132,7 +132,7 @@ func (s *Shard) learners(x *Situation) []Node {
 // exchange lets those vote who should. All of them have caught up, and most of them answer: the
 // shard never depends on a replica that has nothing (L7).
 func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
-	alive := 0
+	alive, active := 0, 0
 	var heir Node
 	for _, n := range s.Nodes {
 		p := x.find(n)
@@ -142,6 +142,9 @@ func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 		if !p.Votes && !p.CaughtUp {
 			return Step{Kind: Wait}
 		}
+		if p.Active {
+			active++
+		}
 		if p.Active && p.CaughtUp {
 			alive++
 		}
@@ -150,8 +153,10 @@ func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 		}
 	}
 	switch {
-	case alive <= len(s.Nodes)/2:
+	case active <= len(s.Nodes)/2:
 		return s.revert(voters)
+	case alive <= len(s.Nodes)/2: // some are only behind
+		return Step{Kind: Wait}
 	case contains(s.Nodes, x.Self):
 		return Step{Kind: Configure, Voters: s.Nodes, Learners: learners}
 	case heir.ID == 0: // whom it could hand over to does not vote yet: let both vote for a while

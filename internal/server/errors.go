@@ -41,6 +41,7 @@ var errorTable = map[error]error{
 
 	router.ErrTimeout:           rpctypes.ErrGRPCTimeout,
 	router.ErrTimeoutLeaderFail: rpctypes.ErrGRPCTimeoutDueToLeaderFail,
+	router.ErrUnknownKeyspace:   status.Error(codes.Unavailable, "quorate: the keyspace has just moved to another member: try again"),
 	router.ErrUnknownOutcome:    rpctypes.ErrGRPCTimeoutDueToLeaderFail,
 	router.ErrNoLeader:          rpctypes.ErrGRPCNoLeader,
 	router.ErrTooManyRequests:   rpctypes.ErrGRPCRequestTooManyRequests,

@@ -172,6 +172,9 @@ func (h *Host) Applied(job *ApplyJob) error {
 	if job.err != nil {
 		return fmt.Errorf("apply shard %d behind index %d: %w", r.id, r.applied, job.err)
 	}
+	if err := r.noteDecided(); err != nil {
+		return err
+	}
 	if job.install != nil {
 		r.finishInstall(job.install)
 		return nil

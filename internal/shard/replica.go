@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -58,8 +59,11 @@ type Replica struct {
 	reads    int                               // log read-backs under way for peers
 
 	first consensus.Configuration // in force until a membership entry is applied
-	queue proposalQueue
-	times stageTimes
+	// The newest that is applied, and its bytes.
+	decided     consensus.Configuration
+	decidedData []byte
+	queue       proposalQueue
+	times       stageTimes
 }
 
 type heldMessages struct {
@@ -104,6 +108,7 @@ func newReplica(h *Host, id ID, c ReplicaConfig) (*Replica, error) {
 		epoch:    c.Machine.HardState.Epoch,
 		doubt:    c.Machine.Log.InDoubt,
 		first:    c.Machine.Log.Configuration.Clone(),
+		decided:  c.Machine.Log.Configuration.Clone(),
 		holders:  make(map[*SnapshotSend]consensus.Index),
 		times:    stageTimes{stages: &h.stages},
 	}
@@ -136,18 +141,21 @@ func (r *Replica) Unapplied() int { return int(max(r.cache.end(), r.applied+1) -
 // State is who leads, as last reported to Outcome.
 func (r *Replica) State() LeaderState { return r.state }
 
-// Decided is the newest membership that is decided and applied here. It is not known while entries
-// are being applied, nor before the first change.
-func (r *Replica) Decided() (c consensus.Configuration, known bool) {
-	if r.applying || r.install != nil {
-		return c, false
+// Decided is the newest membership that is decided and applied here.
+func (r *Replica) Decided() consensus.Configuration { return r.decided }
+
+// noteDecided looks at what was applied last. REQUIRES: nothing is being applied.
+func (r *Replica) noteDecided() error {
+	data := r.applier.store.Applied().Configuration
+	if len(data) == 0 || bytes.Equal(data, r.decidedData) {
+		return nil
 	}
-	applied := r.applier.store.Applied()
-	if len(applied.Configuration) == 0 {
-		return c, false
+	c, err := consensus.DecodeConfiguration(data)
+	if err != nil {
+		return fmt.Errorf("shard %d: %w", r.id, err)
 	}
-	c, err := consensus.DecodeConfiguration(applied.Configuration)
-	return c, err == nil
+	r.decided, r.decidedData = c, slices.Clone(data)
+	return nil
 }
 
 // Roles counts the changes of role, leader, epoch or configuration.

@@ -103,7 +103,8 @@ func TestReadBackOvertakenByEviction(t *testing.T) {
 // readBackOvertaken plays that, and returns what should not have left.
 func readBackOvertaken(t *testing.T) *consensus.Entry {
 	e := func(i consensus.Index, epoch consensus.Epoch, data string) consensus.Entry {
-		return consensus.Entry{Index: i, Epoch: epoch, Orig: epoch, Kind: consensus.EntryMembership, Data: []byte(data)}
+		c := consensus.Configuration{Membership: consensus.Membership{Voters: []consensus.ReplicaID{ReplicaOf(NodeID(len(data)), 1)}}}
+		return consensus.Entry{Index: i, Epoch: epoch, Orig: epoch, Kind: consensus.EntryMembership, Data: consensus.AppendConfiguration(nil, &c)}
 	}
 	log := slotsInLog{1: e(1, 1, "decided long ago"), 2: e(2, 1, "never decided")}
 	own := e(2, 5, "decided in epoch 5")

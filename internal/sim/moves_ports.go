@@ -55,6 +55,9 @@ func (p ports) Situation(id, epoch uint64) (placement.Situation, bool) {
 	hears := carried.Hears
 	c := &st.Configuration
 	x := placement.Situation{Settled: true, Self: nodeOf(st.ID), Changing: c.Joint() || st.Transferee != 0}
+	// What is not decided a later leader may undo. In Paxos no entry ends a change.
+	decided := carried.Decided()
+	x.Changing = x.Changing || decided.Joint() && decided.Begun == 0 || !decided.Membership.Equal(&c.Membership)
 	add := func(replica consensus.ReplicaID, votes bool) {
 		r := placement.Progress{Node: nodeOf(replica), Votes: votes}
 		if replica == st.ID {
