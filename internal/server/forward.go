@@ -34,8 +34,8 @@ const (
 	// notHereTrailer marks the answer to such a call that did not find its keyspace.
 	notHereTrailer = "quorate-not-here"
 
-	// A keyspace that has just been created is opened by its members at their own pace: a call
-	// looks for it so often, so far apart. Together that is a second.
+	// A keyspace that has just been created is opened by its members at their own pace, and a
+	// connection may be between two attempts: a call tries so often, so far apart. Together that is a second.
 	roundsMax  = 20
 	roundPause = 50 * time.Millisecond
 )
@@ -151,19 +151,17 @@ func (f *forwarder) unary(a *away, method string, req any) (reply any, err error
 	ctx := outgoing(a.Context, a.name)
 	for range roundsMax {
 		err = errUnreachable(a.name)
-		late := false
 		for _, member := range a.members {
 			answer, got := f.call(ctx, member, method, req)
 			if got == reachedNobody {
 				continue
 			}
-			reached, late, err = true, got == notHere, answer.err
-			if !late {
+			if reached, err = true, answer.err; got != notHere {
 				answer.decorate(a.Context)
 				return answer.reply, err
 			}
 		}
-		if !late || !pause(ctx, roundPause) {
+		if !pause(ctx, roundPause) {
 			break
 		}
 	}
