@@ -122,23 +122,35 @@ func name(i int) string { return fmt.Sprintf("k%05d", i) }
 
 func (f *fleet) prepare(ctx context.Context) error {
 	var any *grpc.ClientConn
-	for i, endpoint := range f.cluster.Endpoints() {
+	for _, endpoint := range f.cluster.Endpoints() {
 		conn, err := grpc.NewClient("passthrough:///"+endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			return err
 		}
-		status, err := f.cluster.Status(ctx, i)
-		if err != nil {
-			return err
+		// Calls about a keyspace are passed on where it is not: who answers is asked of the list,
+		// which has the URLs of those that have announced themselves.
+		for found := false; !found; time.Sleep(50 * time.Millisecond) {
+			nodes, err := quoratev1.NewNodesClient(conn).List(ctx, &quoratev1.ListNodesRequest{})
+			if err != nil {
+				return err
+			}
+			for _, n := range nodes.Nodes {
+				if slices.Contains(n.ClientUrls, "http://"+endpoint) {
+					f.conns[n.Id], any, found = conn, conn, true
+				}
+			}
 		}
-		f.conns[status.Header.MemberId], any = conn, conn
 	}
 	for i := range len(f.cluster.Members) * f.perNode {
 		if _, err := quoratev1.NewKeyspacesClient(any).Create(ctx, &quoratev1.CreateRequest{Name: name(i)}); err != nil {
 			return err
 		}
 	}
-	return f.find(ctx)
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) { // the last may just be being founded
+		if err := f.find(ctx); err == nil || time.Since(began) > 20*time.Second {
+			return err
+		}
+	}
 }
 
 // find asks who leads each keyspace.
