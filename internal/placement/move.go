@@ -132,7 +132,7 @@ func (s *Shard) learners(x *Situation) []Node {
 // exchange lets those vote who should. All of them have caught up, and most of them answer: the
 // shard never depends on a replica that has nothing (L7).
 func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
-	alive, active := 0, 0
+	alive := 0
 	var heir Node
 	for _, n := range s.Nodes {
 		p := x.find(n)
@@ -142,9 +142,6 @@ func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 		if !p.Votes && !p.CaughtUp {
 			return Step{Kind: Wait}
 		}
-		if p.Active {
-			active++
-		}
 		if p.Active && p.CaughtUp {
 			alive++
 		}
@@ -153,7 +150,7 @@ func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 		}
 	}
 	switch {
-	case active <= len(s.Nodes)/2:
+	case !safe(s.Nodes, x):
 		return s.revert(voters)
 	case alive <= len(s.Nodes)/2: // some are only behind
 		return Step{Kind: Wait}
@@ -163,6 +160,25 @@ func (s *Shard) exchange(x *Situation, voters, learners []Node) Step {
 		return Step{Kind: Configure, Voters: append(slices.Clone(s.Nodes), x.Self), Learners: remove(learners, x.Self)}
 	}
 	return Step{Kind: HandOver, To: heir}
+}
+
+// safe reports whether those who vote already, and answer, decide among a shard's future voters without the
+// newcomers: one of these may have died a moment ago, and a membership that waits for it never comes.
+// So a living voter is not given away while another is silent. Of one or two voters newcomers are needed.
+func safe(nodes []Node, x *Situation) bool {
+	active, tried := 0, 0
+	for _, n := range nodes {
+		if p := x.find(n); p != nil && p.Active {
+			active++
+			if p.Votes {
+				tried++
+			}
+		}
+	}
+	if len(nodes) <= 2 {
+		return active == len(nodes)
+	}
+	return tried > len(nodes)/2
 }
 
 // revert makes those the record's voters that are, if those that it names cannot vote: some of them
@@ -218,7 +234,7 @@ func (s *Shard) promote(x *Situation) Step {
 		next.Nodes[at] = a.Node
 		next.leave(a.For)
 	}
-	if len(next.Joining) == len(s.Joining) {
+	if len(next.Joining) == len(s.Joining) || !safe(next.Nodes, x) {
 		return Step{Kind: Wait}
 	}
 	next.Settling = true

@@ -174,7 +174,7 @@ func (b *planning) tidy() {
 	}
 }
 
-// redirect lets arrivals replace who has died, not who lives: a membership with a dead voter that
+// redirect lets arrivals replace who has died, not who lives or nobody: a membership with a dead voter that
 // never voted does not come, so nothing else would.
 func (b *planning) redirect(s *Shard) (did bool) {
 	for _, n := range s.Nodes {
@@ -182,7 +182,7 @@ func (b *planning) redirect(s *Shard) (did bool) {
 			continue
 		}
 		for i := range s.Joining {
-			if a := &s.Joining[i]; a.For.ID != 0 && b.alive[a.For.place()] {
+			if a := &s.Joining[i]; a.For.ID == 0 || b.alive[a.For.place()] {
 				a.For, did = n, true
 				break
 			}
