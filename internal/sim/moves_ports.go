@@ -52,7 +52,7 @@ func (p ports) Situation(id, epoch uint64) (placement.Situation, bool) {
 		return placement.Situation{}, false
 	}
 	carried, _ := p.n.host.Replica(shard.ID(id))
-	hears := carried.Hears
+	silent, _ := p.n.placed.unheard() // a leader that is new believes the best of all
 	c := &st.Configuration
 	x := placement.Situation{Settled: true, Self: nodeOf(st.ID), Changing: c.Joint() || st.Transferee != 0}
 	// What is not decided a later leader may undo. In Paxos no entry ends a change.
@@ -65,8 +65,8 @@ func (p ports) Situation(id, epoch uint64) (placement.Situation, bool) {
 		}
 		for i := range st.Peers {
 			if peer := &st.Peers[i]; peer.ID == replica {
-				r.Active = hears(peer)
-				r.CaughtUp = peer.Match+caughtUpEntries >= st.LastIndex && !peer.InDoubt
+				r.Active = carried.Hears(peer) && !silent[r.Node.ID]
+				r.CaughtUp = peer.Match+caughtUpEntries >= st.LastIndex && peer.Match > 0 && !peer.InDoubt
 			}
 		}
 		x.Replicas = append(x.Replicas, r)
