@@ -135,18 +135,18 @@ func (n *Node) change(ctx context.Context, next func(*placement.Catalog) (placem
 		}
 		n.catalog.mu.Lock()
 		record, err := next(n.catalog.mu.catalog)
-		shards, counted := n.catalog.mu.catalog.NextShard, n.catalog.mu.catalog.CounterRevision
+		before, _ := n.catalog.mu.catalog.Keyspace(record.Name)
+		counts := countsOf(n.catalog.mu.catalog)
 		n.catalog.mu.Unlock()
 		if err != nil {
 			return record, err
 		}
 		txn := replaceRecord(&record)
 		if record.Revision == 0 { // a new one takes its shard's id with it (L1)
-			txn.Compare = append(txn.Compare, unchanged(placement.NextShardKey, counted))
-			txn.Success = append(txn.Success, put(placement.NextShardKey, strconv.AppendUint(nil, shards+1, 10)))
-			for _, place := range record.Shards[0].Nodes { // none of them has been removed meanwhile
-				txn.Compare = append(txn.Compare, unchanged(placement.MemberKey(place.ID), n.memberRevision(place.ID)))
-			}
+			counts.shards.add(txn)
+		}
+		if record.Replicas > before.Replicas {
+			counts.room.add(txn)
 		}
 		revision, done, err := n.systemTxn(ctx, txn)
 		if err != nil {
@@ -160,12 +160,27 @@ func (n *Node) change(ctx context.Context, next func(*placement.Catalog) (placem
 	return placement.Keyspace{}, fmt.Errorf("%w %d times in between: try again", placement.ErrConflict, conflictsMax)
 }
 
-// memberRevision is when a node's record was written; zero: never.
-func (n *Node) memberRevision(id uint64) int64 {
-	n.catalog.mu.Lock()
-	defer n.catalog.mu.Unlock()
-	m, _ := n.catalog.mu.catalog.Member(id)
-	return m.Revision
+// counter is one of the catalog's, as it was when a change was made.
+type counter struct {
+	key      string
+	value    uint64
+	revision int64
+}
+
+// add counts one more, if nobody has meanwhile.
+func (c *counter) add(txn *store.TxnRequest) {
+	txn.Compare = append(txn.Compare, unchanged(c.key, c.revision))
+	txn.Success = append(txn.Success, put(c.key, strconv.AppendUint(nil, c.value+1, 10)))
+}
+
+type counts struct{ shards, members, room counter }
+
+func countsOf(c *placement.Catalog) counts {
+	return counts{
+		shards:  counter{placement.NextShardKey, c.NextShard, c.CounterRevision},
+		members: counter{placement.NextMemberKey, c.NextMember, c.NextMemberRevision},
+		room:    counter{placement.RoomKey, c.Room, c.RoomRevision},
+	}
 }
 
 // replaceRecord writes a record if that which it replaces is still there.

@@ -94,11 +94,12 @@ func (n *Node) changeMember(ctx context.Context, next func(*placement.Catalog) (
 		}
 		n.catalog.mu.Lock()
 		change, err := next(n.catalog.mu.catalog)
+		counts := countsOf(n.catalog.mu.catalog)
 		n.catalog.mu.Unlock()
 		if err != nil {
 			return change, err
 		}
-		revision, done, err := n.writeMember(ctx, &change)
+		revision, done, err := n.writeMember(ctx, &change, &counts)
 		if err != nil {
 			return change, err
 		}
@@ -110,7 +111,7 @@ func (n *Node) changeMember(ctx context.Context, next func(*placement.Catalog) (
 }
 
 // writeMember writes a change if what it replaces is still there.
-func (n *Node) writeMember(ctx context.Context, change *placement.MemberChange) (revision int64, done bool, err error) {
+func (n *Node) writeMember(ctx context.Context, change *placement.MemberChange, counts *counts) (revision int64, done bool, err error) {
 	m := &change.Member
 	key := placement.MemberKey(m.ID)
 	txn := &store.TxnRequest{Compare: []store.Compare{unchanged(key, m.Revision)}}
@@ -126,11 +127,10 @@ func (n *Node) writeMember(ctx context.Context, change *placement.MemberChange) 
 		txn.Success = append(txn.Success, put(key, m.Encode()))
 	}
 	if change.Joins {
-		n.catalog.mu.Lock()
-		count, counted := n.catalog.mu.catalog.NextMember, n.catalog.mu.catalog.NextMemberRevision
-		n.catalog.mu.Unlock()
-		txn.Compare = append(txn.Compare, unchanged(placement.NextMemberKey, counted))
-		txn.Success = append(txn.Success, put(placement.NextMemberKey, strconv.AppendUint(nil, count+1, 10)))
+		counts.members.add(txn)
+	}
+	if change.Empties {
+		counts.room.add(txn)
 	}
 	if k := change.System; k != nil {
 		txn.Compare = append(txn.Compare, unchanged(placement.Key(k.Name), k.Revision))

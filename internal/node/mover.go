@@ -136,7 +136,9 @@ func (m *mover) Situation(id, epoch uint64) (x placement.Situation, ok bool) {
 		}
 		s := r.Status()
 		if ok = s.Role == consensus.Leader && uint64(s.HardState.Epoch) == epoch; ok {
-			x = situationOf(&s, r.Hears)
+			x = situationOf(&s, func(p *consensus.PeerStatus) bool { // a leader that is new believes the best of all
+				return r.Hears(p) && m.n.liveness.answers(uint64(shard.NodeOf(p.ID)))
+			})
 			// What is not decided a later leader may undo.
 			decided := r.Decided()
 			x.Changing = x.Changing || unfinished(&decided) || !decided.Membership.Equal(&s.Configuration.Membership)
@@ -278,8 +280,9 @@ func (n *Node) write(txn func(context.Context) (int64, bool, error)) (bool, erro
 // Change implements placement.Ports.
 func (m *mover) Change(change placement.MemberChange) {
 	m.n.cfg.Logger.Info("a node is gone for good", "node", change.Member.ID, "name", change.Member.Name)
+	counts := countsOf(m.catalog)
 	m.n.start1(func() {
-		done, err := m.n.write(func(ctx context.Context) (int64, bool, error) { return m.n.writeMember(ctx, &change) })
+		done, err := m.n.write(func(ctx context.Context) (int64, bool, error) { return m.n.writeMember(ctx, &change, &counts) })
 		m.n.logged("remove a node", err)
 		m.answer(func() { m.agent.Changed(done) })
 	})

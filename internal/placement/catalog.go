@@ -20,6 +20,7 @@ const (
 	RemovedPrefix   = "removed/"
 	NextShardKey    = "shards/next"
 	NextMemberKey   = "members-next"
+	RoomKey         = "members-room"
 	PausedKey       = "placement/paused"
 )
 
@@ -55,6 +56,11 @@ type Catalog struct {
 	// written.
 	NextMember         uint64
 	NextMemberRevision int64
+	// Room counts the changes that need room for replicas elsewhere, and
+	// RoomRevision is when that was written. Each replaces it: two that are made at once would
+	// both find room, where there is enough for one.
+	Room         uint64
+	RoomRevision int64
 	// Paused: nothing moves unless somebody says so. PausedRevision is when that was written.
 	Paused         bool
 	PausedRevision int64
@@ -159,6 +165,10 @@ func (c *Catalog) Put(key, value []byte, revision int64) (keyspace string, err e
 	case string(key) == NextMemberKey:
 		if c.NextMember, err = strconv.ParseUint(string(value), 10, 64); err == nil {
 			c.NextMemberRevision = revision
+		}
+	case string(key) == RoomKey:
+		if c.Room, err = strconv.ParseUint(string(value), 10, 64); err == nil {
+			c.RoomRevision = revision
 		}
 	case string(key) == PausedKey:
 		c.Paused, c.PausedRevision = string(value) == "true", revision

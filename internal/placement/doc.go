@@ -24,6 +24,7 @@
 //	removed/ID         what is left of a node that is gone for good: Removed
 //	shards/next        the id of the next shard, decimal
 //	members-next       how many nodes have joined, decimal
+//	members-room       how many changes counted on room for replicas, decimal
 //	placement/paused   "true": nothing moves unless somebody asks for it
 //
 // # Invariants

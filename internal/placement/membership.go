@@ -12,6 +12,8 @@ type MemberChange struct {
 	Member Member
 	// Gone removes Member's record, and keeps that it was there.
 	Gone bool
+	// Empties: others take what Member carries. The change counts in Catalog.Room.
+	Empties bool
 	// Joins: Member takes the next number of a node that joins.
 	Joins bool
 	// System is the next record of the system keyspace; nil: it stays.
@@ -115,7 +117,7 @@ func (c *Catalog) Drain(id uint64, drain bool) (MemberChange, error) {
 		m.State = Draining
 		err = c.fits(&m, "drain")
 	}
-	return MemberChange{Member: m}, err
+	return MemberChange{Member: m, Empties: drain}, err
 }
 
 // Weigh changes a node's share.
@@ -199,7 +201,7 @@ func (c *Catalog) RemoveNode(id uint64, silent map[uint64]bool) (MemberChange, e
 				ErrUnsafe, len(s.Nodes), k.Name, now, id, m.Name)
 		}
 	}
-	return MemberChange{Member: m}, nil
+	return MemberChange{Member: m, Empties: true}, nil
 }
 
 // answering counts the replicas on nodes that are not silent.

@@ -79,9 +79,10 @@ func (p *placedNode) memberTxn(m *placement.MemberChange) *store.TxnRequest {
 		txn.Success = append(txn.Success, put(key, m.Member.Encode()))
 	}
 	if m.Joins {
-		c := p.catalog
-		txn.Compare = append(txn.Compare, unchanged(placement.NextMemberKey, c.NextMemberRevision))
-		txn.Success = append(txn.Success, put(placement.NextMemberKey, strconv.AppendUint(nil, c.NextMember+1, 10)))
+		count(txn, placement.NextMemberKey, p.catalog.NextMember, p.catalog.NextMemberRevision)
+	}
+	if m.Empties {
+		count(txn, placement.RoomKey, p.catalog.Room, p.catalog.RoomRevision)
 	}
 	if m.System != nil {
 		system := placement.Key(placement.System)
@@ -89,6 +90,12 @@ func (p *placedNode) memberTxn(m *placement.MemberChange) *store.TxnRequest {
 		txn.Success = append(txn.Success, put(system, m.System.Encode()))
 	}
 	return txn
+}
+
+// count counts one more, if nobody has meanwhile.
+func count(txn *store.TxnRequest, key string, value uint64, revision int64) {
+	txn.Compare = append(txn.Compare, unchanged(key, revision))
+	txn.Success = append(txn.Success, put(key, strconv.AppendUint(nil, value+1, 10)))
 }
 
 // conflictsMax is how often a change is made anew that another one came before.
@@ -143,10 +150,13 @@ func (p *placedNode) create(spec placement.Spec) {
 				return
 			}
 			key := placement.Key(k.Name)
-			p.transact("create", &store.TxnRequest{
-				Compare: []store.Compare{unchanged(key, k.Revision), unchanged(placement.NextShardKey, c.CounterRevision)},
-				Success: []store.RequestOp{put(key, k.Encode()), put(placement.NextShardKey, strconv.AppendUint(nil, c.NextShard+1, 10))},
-			}, func(bool, error) {})
+			txn := &store.TxnRequest{
+				Compare: []store.Compare{unchanged(key, k.Revision)},
+				Success: []store.RequestOp{put(key, k.Encode())},
+			}
+			count(txn, placement.NextShardKey, c.NextShard, c.CounterRevision)
+			count(txn, placement.RoomKey, c.Room, c.RoomRevision)
+			p.transact("create", txn, func(bool, error) {})
 		})
 		n.process()
 	})
