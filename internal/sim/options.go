@@ -112,6 +112,9 @@ func (o *Options) setDefaults() {
 	}
 	w.window, w.writeQuorum = pick(16, 64, 256), pick(0, 2)
 	if o.Moves {
+		if w.windows.InflightMessages == 1 {
+			w.window = 16 // a change of a membership waits for a window, one entry at a time
+		}
 		o.setMoves(pick)
 	}
 	o.choose()
