@@ -215,7 +215,7 @@ func (m *moves) unsettled() string {
 		case n.gone():
 		case !n.up:
 			return n.name() + " has not joined"
-		case m.isMember(n) && m.state(n) != "":
+		case m.isMember(n) && m.state(n) != "" && !m.needed(n):
 			return fmt.Sprintf("%s is still %s", n.name(), m.state(n))
 		default:
 			open, drop := m.catalog.Duties(uint64(n.id), n.incarnation, n.placed.having(), true, true)
@@ -242,6 +242,16 @@ func (m *moves) unsettled() string {
 		return fmt.Sprintf("a plan still wants %v %s of keyspace %s, which is %+v", proposals[0].Moves, proposals[0].Note, proposals[0].Keyspace, proposals[0].Next.Shards[0])
 	}
 	return ""
+}
+
+// needed reports whether a node that is to be removed has to stay: enough others were there when
+// somebody asked for it, and some of them have died since.
+func (m *moves) needed(n *simNode) bool {
+	others := m.staying()
+	return m.state(n) == placement.Removing && slices.ContainsFunc(m.catalog.Keyspaces(), func(k placement.Keyspace) bool {
+		_, _, on := k.Shards[0].On(uint64(n.id), n.incarnation)
+		return on && k.Replicas > others
+	})
 }
 
 func (m *moves) unsettledShard(k *placement.Keyspace) string {
