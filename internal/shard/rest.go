@@ -14,12 +14,13 @@ import (
 // A leader that has been idle for restAfter election timeouts, and whose followers have
 // everything, says so to them and rests; a follower that is as far and follows that leader rests,
 // too (H11). What makes a machine say something wakes its replica; a late answer to a heartbeat
-// does not. If they do not agree, the one that is awake soon asks for an election, which the
-// others refuse, and wakes them.
+// does not. If they do not agree, the one that is awake soon asks for an election. Who refuses it
+// wakes; but an engine may ignore it as long as it is bound to its leader, which at rest is for ever.
 
 // A replica that does not vote never asks for an election. If it is opened when its group rests
 // already, it asks those nodes for its leader that say that they live: one that has groups
-// at rest in common with it, as it believes, may be the one.
+// at rest in common with it, as it believes, may be the one. So does one that votes and has known no leader
+// for so long that any election would be over.
 
 // KindRest is a message from host to host; no machine sees it. With a Group its leader says
 // that it rests: Index is the log's end; in no epoch it is a replica that looks for its leader.
@@ -186,9 +187,10 @@ func (h *Host) seekLeaders(node NodeID) {
 		if r.state.Leader != 0 || r.gone || h.ticks-r.sought < h.cfg.Timing.HeartbeatTicks {
 			continue
 		}
-		s := r.machine.Status()
-		if slices.Contains(s.Configuration.Voters, r.self) {
-			continue
+		if r.idle < restAfter*h.cfg.Timing.ElectionTicks {
+			if s := r.machine.Status(); slices.Contains(s.Configuration.Voters, r.self) {
+				continue
+			}
 		}
 		r.sought = h.ticks
 		h.ports.Network.Send(node, &consensus.Message{Kind: KindRest, Group: Group(r.id), From: r.self, To: ReplicaOf(node, 1)})

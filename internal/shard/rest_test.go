@@ -42,7 +42,7 @@ type fleetHost struct {
 // Timing of a fleet: an election timeout is ten ticks.
 const fleetElection = 10
 
-func newFleet(t *testing.T, e consensus.Engine, hosts, groups int) *fleet {
+func newFleet(t *testing.T, e consensus.Engine, hosts, groups int, options ...func(*ReplicaConfig)) *fleet {
 	f := &fleet{t: t}
 	var first consensus.Configuration
 	for i := range hosts {
@@ -68,6 +68,9 @@ func newFleet(t *testing.T, e consensus.Engine, hosts, groups int) *fleet {
 			c := ReplicaConfig{Engine: e, Store: s, Waiters: NewWaiters(func(int) {})}
 			c.Machine.Rand = rand.New(rand.NewPCG(uint64(i), uint64(g)))
 			c.Machine.Log.Configuration = first.Clone()
+			for _, set := range options {
+				set(&c)
+			}
 			if _, err := x.host.Add(ID(g+1), c); err != nil {
 				t.Fatal(err)
 			}
@@ -234,6 +237,27 @@ func TestGroupsRest(t *testing.T) {
 			t.Errorf("one write wakes %d groups", awake)
 		}
 		f.until("it rests again", 10*fleetElection, f.rests)
+	})
+}
+
+// Goal: a replica that is awake alone finds its leader and rests again. One is if its leader's word came
+// before an earlier heartbeat; an engine whose leader ignores requests for votes does not wake the others.
+func TestAwakeAmongResting(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e consensus.Engine) {
+		f := newFleet(t, e, 3, 20, func(c *ReplicaConfig) { c.Machine.LeaseNanos = 1000 })
+		f.until("all rest", 200, f.rests)
+		for _, x := range f.hosts {
+			if x != f.leader(1) {
+				x.host.replicas[1].wake()
+				break
+			}
+		}
+		f.until("all rest again", 20*fleetElection, f.rests)
+		for _, x := range f.hosts {
+			if x.host.replicas[1].State().Leader == 0 {
+				t.Errorf("node %d rests and knows no leader", x.host.cfg.Node)
+			}
+		}
 	})
 }
 
