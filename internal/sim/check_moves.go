@@ -260,7 +260,7 @@ func (m *moves) unsettledShard(k *placement.Keyspace) string {
 	c := &m.s.check.shard(id).configuration
 	leader := m.s.leaderOf(id)
 	switch {
-	case moving(x):
+	case moving(x) || x.Settling:
 		return fmt.Sprintf("shard %d moves: %s", id, k.Encode())
 	case leader == nil:
 		return fmt.Sprintf("shard %d has no leader", id)
