@@ -159,6 +159,7 @@ func (h *Host) Tick() {
 	h.awake = slices.DeleteFunc(h.awake, (*Replica).unlisted)
 	for _, r := range h.awake {
 		r.tick(h.now)
+		r.seekLeader()
 		h.touch(r)
 	}
 	h.beatPairs()
@@ -226,9 +227,12 @@ func (h *Host) Forget(group consensus.GroupID) {
 
 // Receive takes a peer's message. An error says why it was refused.
 func (h *Host) Receive(m *consensus.Message) error {
+	lives := m.Kind == KindRest && m.Group == 0
+	if lives { // it may lead groups whose replicas here look for their leader
+		h.pairs.of(NodeOf(m.From))
+	}
 	h.hears(m.From)
-	if m.Kind == KindRest && m.Group == 0 {
-		h.seekLeaders(NodeOf(m.From))
+	if lives {
 		return nil
 	}
 	r, ok := h.replicas[ID(m.Group)]

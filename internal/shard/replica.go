@@ -31,11 +31,12 @@ type Replica struct {
 	dirty bool        // in host.dirty
 	gone  bool        // removed from the host
 
-	listed  bool     // in host.awake
-	resting bool     // its time stands still (rest.go)
-	with    []NodeID // whom it rests with: a leader with all others, a follower with its leader
-	idle    int      // ticks since anything happened
-	sought  int      // the host's tick when it looked for its leader
+	listed   bool     // in host.awake
+	resting  bool     // its time stands still (rest.go)
+	with     []NodeID // whom it rests with: a leader with all others, a follower with its leader
+	idle     int      // ticks since anything happened
+	sought   int      // the host's tick when it last thought of looking for its leader
+	soughtAt NodeID   // whom it asked last
 
 	// Appends: handed to the log up to appended, durable up to durable.
 	durable  consensus.Seq

@@ -31,7 +31,8 @@ const KindRest consensus.MessageKind = 255
 // timeouts.
 const restAfter = 2
 
-// pair is what a host knows of another node with which it has groups at rest in common.
+// pair is what a host knows of another node with which it has groups at rest in common, or which
+// believes that it has.
 type pair struct {
 	node    NodeID
 	resting int  // groups
@@ -48,6 +49,20 @@ func (p *pairs) of(node NodeID) *pair {
 		*p = slices.Insert(*p, at, pair{node: node})
 	}
 	return &(*p)[at]
+}
+
+// after is the next node, round and round, that was heard in the last ticks.
+func (p *pairs) after(node NodeID, ticks int) (next NodeID, ok bool) {
+	at, found := p.search(node)
+	if found {
+		at++
+	}
+	for i := range *p {
+		if x := &(*p)[(at+i)%len(*p)]; x.silent < ticks {
+			return x.node, true
+		}
+	}
+	return 0, false
 }
 
 func (p *pairs) search(node NodeID) (at int, ok bool) {
@@ -165,6 +180,7 @@ func (h *Host) beatPairs() {
 	beat := h.ticks%h.cfg.Timing.HeartbeatTicks == 0
 	for i := range h.pairs {
 		p := &h.pairs[i]
+		p.silent++
 		if p.resting == 0 {
 			continue
 		}
@@ -173,28 +189,33 @@ func (h *Host) beatPairs() {
 				Kind: KindRest, From: ReplicaOf(h.cfg.Node, h.cfg.Incarnation), To: ReplicaOf(p.node, 1),
 			})
 		}
-		if p.silent++; p.silent >= h.cfg.Timing.ElectionTicks && !p.gone {
+		if p.silent >= h.cfg.Timing.ElectionTicks && !p.gone {
 			p.gone = true
 			h.wakeWith(p.node)
 		}
 	}
 }
 
-// seekLeaders asks a node that lives whether it leads groups whose replicas here do not vote, and
-// know no leader.
-func (h *Host) seekLeaders(node NodeID) {
-	for _, r := range h.awake {
-		if r.state.Leader != 0 || r.gone || h.ticks-r.sought < h.cfg.Timing.HeartbeatTicks {
-			continue
-		}
-		if r.idle < restAfter*h.cfg.Timing.ElectionTicks {
-			if s := r.machine.Status(); slices.Contains(s.Configuration.Voters, r.self) {
-				continue
-			}
-		}
-		r.sought = h.ticks
-		h.ports.Network.Send(node, &consensus.Message{Kind: KindRest, Group: Group(r.id), From: r.self, To: ReplicaOf(node, 1)})
+// seekLeader asks a node that lives whether it leads the group, if this replica knows no leader and
+// either does not vote or has known none for long. It asks one after another.
+func (r *Replica) seekLeader() {
+	timing := &r.host.cfg.Timing
+	if r.state.Leader != 0 || r.gone || r.host.ticks-r.sought < timing.HeartbeatTicks {
+		return
 	}
+	r.sought = r.host.ticks
+	// A shard without a quorum asks for ever: once in an election timeout.
+	if long := r.idle >= restAfter*timing.ElectionTicks; !long || r.idle%timing.ElectionTicks >= timing.HeartbeatTicks {
+		if s := r.machine.Status(); slices.Contains(s.Configuration.Voters, r.self) {
+			return
+		}
+	}
+	node, ok := r.host.pairs.after(r.soughtAt, timing.ElectionTicks)
+	if !ok {
+		return
+	}
+	r.soughtAt = node
+	r.host.ports.Network.Send(node, &consensus.Message{Kind: KindRest, Group: Group(r.id), From: r.self, To: ReplicaOf(node, 1)})
 }
 
 // wakeWith wakes the groups that rest with a node: they may have lost their leader, or the

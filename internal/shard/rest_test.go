@@ -246,16 +246,18 @@ func TestAwakeAmongResting(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e consensus.Engine) {
 		f := newFleet(t, e, 3, 20, func(c *ReplicaConfig) { c.Machine.LeaseNanos = 1000 })
 		f.until("all rest", 200, f.rests)
-		for _, x := range f.hosts {
-			if x != f.leader(1) {
-				x.host.replicas[1].wake()
-				break
+		for id := ID(1); id <= 20; id++ { // led by one or another
+			for _, x := range f.hosts {
+				if x != f.leader(id) {
+					x.host.replicas[id].wake()
+					break
+				}
 			}
-		}
-		f.until("all rest again", 20*fleetElection, f.rests)
-		for _, x := range f.hosts {
-			if x.host.replicas[1].State().Leader == 0 {
-				t.Errorf("node %d rests and knows no leader", x.host.cfg.Node)
+			f.until("all rest again", 20*fleetElection, f.rests)
+			for _, x := range f.hosts {
+				if x.host.replicas[id].State().Leader == 0 {
+					t.Errorf("node %d rests and knows no leader", x.host.cfg.Node)
+				}
 			}
 		}
 	})
