@@ -22,7 +22,8 @@ type shardFacts struct {
 	replicas map[consensus.ReplicaID]*replicaFacts
 
 	oracle        *oracle
-	led           time.Duration             // when the barrier of its latest leader was decided
+	led           time.Duration             // since when its latest leader has applied an entry of its own
+	ledIn         consensus.Epoch           // the epoch of that leader
 	configuration consensus.Configuration   // the latest decided
 	configured    consensus.Index           // the entry that brought it, zero for the first
 	memberships   []consensus.Configuration // all that were decided, the first one included
@@ -113,9 +114,6 @@ func (f *shardFacts) decide(s *Sim, e *consensus.Entry) bool {
 		f.checkOrder(s, e)
 	}
 	f.oracle.decide(e)
-	if e.Kind == consensus.EntryBarrier {
-		f.led = s.now
-	}
 	if e.Kind == consensus.EntryMembership {
 		c, err := consensus.DecodeConfiguration(e.Data)
 		if err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/quorate/quorate/consensus"
 	"github.com/quorate/quorate/internal/placement"
-	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
 )
@@ -67,20 +66,6 @@ func (p *placedNode) member() placement.Member {
 }
 
 func (p *placedNode) url() string { return "http://" + p.n.name() }
-
-// outcome is a node's router, and tells its agent who leads.
-type outcome struct {
-	*router.Router
-	n *simNode
-}
-
-// RoleChanged implements shard.Outcome.
-func (o outcome) RoleChanged(id shard.ID, s shard.LeaderState) {
-	o.Router.RoleChanged(id, s)
-	if p := o.n.placed; p != nil {
-		p.agent.Look(uint64(id))
-	}
-}
 
 // wiped forgets what was on the disk.
 func (p *placedNode) wiped() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/consensus"
+	"github.com/quorate/quorate/internal/router"
 	"github.com/quorate/quorate/internal/shard"
 	"github.com/quorate/quorate/internal/store"
 	"github.com/quorate/quorate/internal/wal"
@@ -206,3 +207,31 @@ func (b *stagedBytes) Install(into *store.Store) error {
 
 // Discard implements shard.StagedSnapshot.
 func (b *stagedBytes) Discard() {}
+
+// outcome is a node's router; its agent and the checkers hear what the router does.
+type outcome struct {
+	*router.Router
+	n *simNode
+}
+
+// RoleChanged implements shard.Outcome.
+func (o outcome) RoleChanged(id shard.ID, s shard.LeaderState) {
+	o.Router.RoleChanged(id, s)
+	if p := o.n.placed; p != nil {
+		p.agent.Look(uint64(id))
+	}
+}
+
+// Advanced implements shard.Outcome.
+func (o outcome) Advanced(id shard.ID, index consensus.Index, epoch consensus.Epoch) {
+	o.Router.Advanced(id, index, epoch)
+	f := o.n.s.check.shard(id)
+	if epoch <= f.ledIn {
+		return
+	}
+	if r, ok := o.n.replica(id); ok {
+		if st := r.Status(); st.Role == consensus.Leader && st.HardState.Epoch == epoch {
+			f.led, f.ledIn = o.n.s.now, epoch
+		}
+	}
+}
