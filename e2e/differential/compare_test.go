@@ -167,3 +167,25 @@ func TestCompare(t *testing.T) {
 		}
 	}
 }
+
+// Goal: only a longer time that remains is excused where leaders move. Method: answers whose
+// times differ, compared after the excuse.
+func TestExcuseRenewal(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		want, got int64
+		equal     bool
+	}{
+		{"anew", 5, 60, true},
+		{"longer than granted", 5, 61, false},
+		{"shorter", 50, 30, false},
+		{"no such lease", -1, 60, false},
+	} {
+		want := &pb.LeaseTimeToLiveResponse{TTL: c.want, GrantedTTL: 60}
+		got := &pb.LeaseTimeToLiveResponse{TTL: c.got, GrantedTTL: 60}
+		excuseRenewal(want, got)
+		if d := compareMessages(want, got, newLeaseMap()); (d == "") != c.equal {
+			t.Errorf("%s: difference %q, want equal %v", c.name, d, c.equal)
+		}
+	}
+}

@@ -65,7 +65,7 @@ func differ(t *testing.T, seed uint64, requests int) (crashed bool) {
 	defer cancel()
 	p := startPair(t, *membersFlag)
 	p.member = int(seed) % *membersFlag
-	if *movesFlag {
+	if p.moving = *movesFlag; p.moving {
 		moving, stop := context.WithCancel(ctx)
 		m, err := startMover(moving, t, p.tested, p.member)
 		if err != nil {

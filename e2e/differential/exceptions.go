@@ -65,6 +65,8 @@ var notCompared = []exception{
 //     the server had got; each is checked to be no less than the events' own.
 //   - the remaining TTL right after a restart: etcd starts the time of every
 //     lease anew, plus an election timeout. Leases are renewed first.
+//   - a remaining TTL that is longer than etcd's, in a run whose leaders move: the
+//     new one starts the time of every lease anew.
 //   - periodic progress notifications: a matter of timing; checked one by one.
 //   - RangeStream with sort order NONE and a target other than KEY is not
 //     generated: etcd sorts inside each chunk and continues after the last key

@@ -10,7 +10,8 @@ import (
 // pair is the two clusters of a run.
 type pair struct {
 	reference, tested *cluster.Cluster
-	member            int // of each cluster, to which requests go
+	member            int  // of each cluster, to which requests go
+	moving            bool // replicas and leaders of the tested one change meanwhile
 }
 
 // session is one run over a pair: a runner, a generator and what was done.
@@ -30,7 +31,13 @@ func newSession(ctx context.Context, p pair, seed uint64) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, side := range []*side{reference, tested} {
+		if err := side.served(ctx); err != nil {
+			return nil, err
+		}
+	}
 	r := newRunner(reference, tested)
+	r.moving = p.moving
 	if err := r.adopt(ctx); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,7 +89,35 @@ func (s *side) restart(ctx context.Context, kill bool) error {
 	if err := s.cluster.Start(ctx); err != nil {
 		return err
 	}
-	return s.connect()
+	if err := s.connect(); err != nil {
+		return err
+	}
+	return s.served(ctx)
+}
+
+// served waits until the member answers itself: one that has a replica may, just started, not know
+// that yet and pass requests on. A stream that was passed on would end when that other member's
+// replica moves.
+func (s *side) served(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	list, err := pb.NewClusterClient(s.conn).MemberList(ctx, &pb.MemberListRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	at := slices.IndexFunc(list.Members, func(m *pb.Member) bool { return m.Name == s.member.Name })
+	if at < 0 {
+		return fmt.Errorf("%s: no member %s in %v", s.name, s.member.Name, list.Members)
+	}
+	for {
+		resp, err := pb.NewKVClient(s.conn).Range(ctx, &pb.RangeRequest{Key: []byte("served")}, grpc.WaitForReady(true))
+		if err == nil && resp.Header.MemberId == list.Members[at].ID {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: member %s does not serve the keyspace itself: %v", s.name, s.member.Name, err)
+		}
+	}
 }
 
 // call sends one unary request.
