@@ -3,6 +3,7 @@
 // of them, and to use a hundred instead of one.
 //
 //	go run ./keyspaces -keyspaces 1000
+//	go run ./keyspaces -only spread     one of these alone
 //	go run ./keyspaces -etcds 100       the same number of etcd clusters, to compare
 //
 // Three members on this machine. It prints a table in Markdown.
@@ -10,11 +11,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,14 +42,15 @@ func main() {
 	count := flag.Int("keyspaces", 1000, "how many keyspaces")
 	etcds := flag.Int("etcds", 0, "measure so many three-member etcd clusters instead")
 	ours := flag.String("ours", "", "a built quorate; empty builds ../cmd/quorate")
+	only := flag.String("only", "idle,cold,spread,restart,lose", "what to measure, in this order, once the keyspaces are created")
 	flag.Parse()
-	if err := run(ctx, *count, *etcds, *ours); err != nil {
+	if err := run(ctx, *count, *etcds, *ours, strings.Split(*only, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "keyspaces:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, count, etcds int, ours string) error {
+func run(ctx context.Context, count, etcds int, ours string, only []string) error {
 	dir, err := os.MkdirTemp("", "quorate-keyspaces-")
 	if err != nil {
 		return err
@@ -65,12 +69,27 @@ func run(ctx context.Context, count, etcds int, ours string) error {
 	}
 	defer c.Close()
 	m := &measurement{cluster: c, count: count}
-	for _, step := range []func(context.Context) error{m.dial, m.create, m.idle, m.coldWrites, m.spread, m.restart, m.lose} {
-		if err := step(ctx); err != nil {
+	steps := []step{{"dial", m.dial}, {"create", m.create}, {"idle", m.idle}, {"cold", m.coldWrites}, {"spread", m.spread}, {"restart", m.restart}, {"lose", m.lose}}
+	only = append(only, "dial", "create")
+	for _, name := range only {
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.name == name }) {
+			return fmt.Errorf("-only: there is no %q", name)
+		}
+	}
+	for _, s := range steps {
+		if !slices.Contains(only, s.name) {
+			continue
+		}
+		if err := s.measure(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+type step struct {
+	name    string
+	measure func(context.Context) error
 }
 
 // measurement is one cluster with its keyspaces.
@@ -221,30 +240,41 @@ func (m *measurement) coldWrites(ctx context.Context) error {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// spread compares the throughput of a hundred keyspaces with that of one.
+// spread compares the throughput of a hundred keyspaces with that of one, and what a put costs
+// the servers.
 func (m *measurement) spread(ctx context.Context) error {
-	const clients, puts = 64, 20000
-	rate := func(keyspaces int) (float64, error) {
+	const clients, puts, turns = 64, 20000, 5
+	rate := func(keyspaces int) (perSecond, cpu float64, err error) {
+		before, err := m.cluster.CPU()
+		if err != nil {
+			return 0, 0, err
+		}
 		start := time.Now()
-		err := each(ctx, puts, clients, func(ctx context.Context, i int) error {
+		err = each(ctx, puts, clients, func(ctx context.Context, i int) error {
 			return m.put(ctx, i, i%keyspaces, fmt.Sprint("key", i%1000))
 		})
-		return puts / time.Since(start).Seconds(), err
+		took := time.Since(start)
+		after, cpuErr := m.cluster.CPU()
+		return puts / took.Seconds(), float64((after - before).Microseconds()) / puts, errors.Join(err, cpuErr)
 	}
-	var ratios []float64
-	for range 5 {
-		one, err := rate(1)
+	many := min(100, m.count)
+	var rates, costs []float64
+	for range turns {
+		oneRate, oneCPU, err := rate(1)
 		if err != nil {
 			return err
 		}
-		many, err := rate(min(100, m.count))
+		manyRate, manyCPU, err := rate(many)
 		if err != nil {
 			return err
 		}
-		ratios = append(ratios, many/one)
+		rates, costs = append(rates, manyRate/oneRate), append(costs, manyCPU/oneCPU)
+		fmt.Fprintf(os.Stderr, "one: %.0f/s, %.0f µs of server CPU; %d: %.0f/s, %.0f µs\n", oneRate, oneCPU, many, manyRate, manyCPU)
 	}
-	slices.Sort(ratios)
-	row(fmt.Sprintf("puts per second over %d keyspaces / over one, 64 clients, median of 5 turns", min(100, m.count)), "%.2f", ratios[len(ratios)/2])
+	slices.Sort(rates)
+	slices.Sort(costs)
+	row(fmt.Sprintf("puts per second over %d keyspaces / over one, %d clients, median of %d turns", many, clients, turns), "%.2f", rates[turns/2])
+	row("server CPU per put likewise", "%.2f", costs[turns/2])
 	return nil
 }
 

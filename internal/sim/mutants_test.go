@@ -41,7 +41,7 @@ var hunts = map[mutant.Name]hunt{
 
 	mutant.ShardFenceIgnored: {engine: "paxos"},
 
-	mutant.PlacementEraseEarly:       {moves: true},
+	mutant.PlacementEraseEarly:       {moves: true, fault: "crash one,crash minority,node drain,node undrain", budget: 100},
 	mutant.PlacementEraseUnconfirmed: {moves: true},
 
 	mutant.ShardReadBackStale:        {elsewhere: "internal/shard: a read that is overtaken by a write, a sync, an apply and an eviction"},
