@@ -243,7 +243,16 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // spread compares the throughput of a hundred keyspaces with that of one, and what a put costs
 // the servers.
 func (m *measurement) spread(ctx context.Context) error {
-	const clients, puts, turns = 64, 20000, 5
+	for _, clients := range []int{64, 1000} {
+		if err := m.spreadWith(ctx, clients); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *measurement) spreadWith(ctx context.Context, clients int) error {
+	const puts, turns = 20000, 5
 	rate := func(keyspaces int) (perSecond, cpu float64, err error) {
 		before, err := m.cluster.CPU()
 		if err != nil {
@@ -269,12 +278,12 @@ func (m *measurement) spread(ctx context.Context) error {
 			return err
 		}
 		rates, costs = append(rates, manyRate/oneRate), append(costs, manyCPU/oneCPU)
-		fmt.Fprintf(os.Stderr, "one: %.0f/s, %.0f µs of server CPU; %d: %.0f/s, %.0f µs\n", oneRate, oneCPU, many, manyRate, manyCPU)
+		fmt.Fprintf(os.Stderr, "%d clients, one: %.0f/s, %.0f µs of server CPU; %d: %.0f/s, %.0f µs\n", clients, oneRate, oneCPU, many, manyRate, manyCPU)
 	}
 	slices.Sort(rates)
 	slices.Sort(costs)
 	row(fmt.Sprintf("puts per second over %d keyspaces / over one, %d clients, median of %d turns", many, clients, turns), "%.2f", rates[turns/2])
-	row("server CPU per put likewise", "%.2f", costs[turns/2])
+	row(fmt.Sprintf("server CPU per put likewise, %d clients", clients), "%.2f", costs[turns/2])
 	return nil
 }
 
