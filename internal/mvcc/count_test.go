@@ -45,6 +45,9 @@ func TestCountsAgreeWithBruteForce(t *testing.T) {
 		if err := w.Commit(); err != nil {
 			t.Fatal(err)
 		}
+		if round%5 == 4 {
+			db.Cool()
+		}
 		v, err := db.View()
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,9 @@ import (
 type Options struct {
 	// RecentBytes bounds the ring of newest events (default 4 MiB).
 	RecentBytes int64
+	// RecentShare, if not nil, bounds it further: who has many DBs divides what it has for them
+	// all, and may change that at any time. It takes effect with the next commit.
+	RecentShare *atomic.Int64
 	// PendingEvents bounds the events that wait for one watcher (default 1024).
 	PendingEvents int
 	// Cache is shared by the shards of a node; nil: a small one of its own.
@@ -132,6 +135,27 @@ func (db *DB) Replace(install func() error) error {
 		err = fmt.Errorf("mvcc: replace state: %w", err)
 	}
 	return errors.Join(err, db.load())
+}
+
+// Cool lets go of what is kept in memory to be fast, and can be read again: the newest events, the
+// counts, the filter, the writer's buffers. Views and watchers go on. The writing goroutine calls it, or who knows that
+// it is idle.
+func (db *DB) Cool() {
+	db.mu.Lock()
+	head := db.mu.head
+	db.mu.recent.reset(db.opts.RecentBytes, head.Revision)
+	db.mu.counts.reset()
+	db.mu.Unlock()
+	db.filter.reset(head.Written == 0)
+	db.writer.cool()
+}
+
+// recentBytes bounds the ring of newest events.
+func (db *DB) recentBytes() int64 {
+	if share := db.opts.RecentShare; share != nil {
+		return min(db.opts.RecentBytes, share.Load())
+	}
+	return db.opts.RecentBytes
 }
 
 // replacing reports whether the state is being replaced right now. When it is, load

@@ -98,7 +98,7 @@ func TestWatchersSeeEveryEventOnce(t *testing.T) {
 }
 
 func (r *watchRig) step() {
-	switch rapid.IntRange(0, 11).Draw(r.t, "step") {
+	switch rapid.IntRange(0, 12).Draw(r.t, "step") {
 	case 0, 1, 2, 3:
 		r.write()
 	case 4, 5:
@@ -113,6 +113,8 @@ func (r *watchRig) step() {
 		if err := r.db.Replace(func() error { return fail }); !errors.Is(err, fail) {
 			r.t.Fatal(err)
 		}
+	case 8:
+		r.db.Cool()
 	default:
 		if len(r.watchers) > 0 {
 			x := rapid.SampledFrom(r.watchers).Draw(r.t, "watcher")

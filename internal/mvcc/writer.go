@@ -440,6 +440,13 @@ func (w *Writer) release() error {
 	return lookup.Close()
 }
 
+// cool gives the memory back that is kept for the next batch.
+func (w *Writer) cool() {
+	w.overlay, w.touched, w.spare = map[string]*cell{}, nil, nil
+	w.cells, w.slab = slab[cell]{}, slab[Event]{}
+	w.keyBuf, w.valueBuf, w.oldBuf = nil, nil, nil
+}
+
 // publish makes a committed state known to all who wait for it.
 func (db *DB) publish(head Head, events []*Event) {
 	db.mu.Lock()
@@ -448,6 +455,7 @@ func (db *DB) publish(head Head, events []*Event) {
 		panic(fmt.Sprintf("mvcc: publish %+v with %d events behind %+v", head, len(events), old)) // M3
 	}
 	db.mu.head, db.mu.shared = head, nil
+	db.mu.recent.bytesMax = db.recentBytes()
 	db.mu.recent.append(events)
 	db.mu.counts.apply(events)
 	wake := db.mu.hub.publish(events)

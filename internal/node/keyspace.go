@@ -269,7 +269,7 @@ type shardSpec struct {
 // on meanwhile.
 func (n *Node) openShard(spec *shardSpec) (*Keyspace, error) {
 	id := spec.id
-	s, err := store.Open(n.engine, id, store.Options{MVCC: mvcc.Options{Cache: n.cache}})
+	s, err := store.Open(n.engine, id, store.Options{MVCC: mvcc.Options{Cache: n.cache, RecentShare: &n.recentShare}})
 	if err != nil {
 		return nil, fmt.Errorf("open shard %d: %w", id, err)
 	}

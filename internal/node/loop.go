@@ -122,10 +122,23 @@ func (n *Node) step(tick bool) {
 	if tick {
 		n.host.Tick()
 		n.router.Tick()
+		n.shareMemory()
 		stages := *n.host.Stages()
 		n.stages.Store(&stages)
 	}
 	n.process()
+}
+
+// What the keyspaces that are awake may hold of their newest events, all together and each
+// at least, in bytes.
+const (
+	recentsBytes   = 64 << 20
+	recentShareMin = 64 << 10
+)
+
+// shareMemory divides it among them.
+func (n *Node) shareMemory() {
+	n.recentShare.Store(int64(max(recentShareMin, recentsBytes/max(1, n.host.Awake()))))
 }
 
 // process lets router and host do what follows, until nothing more does. The

@@ -54,32 +54,33 @@ type Node struct {
 	packet   transport.Packet
 	refusals refusalLog
 
-	keyspaces keyspaceTable
-	unquoted  keyspaceSet // those whose quota may have to be set
-	unpruned  keyspaceSet // those in which something may have been compacted
-	catalog   *carrier
-	mover     *mover
-	liveness  *liveness
-	mail      *mailbox
-	stopLoop  chan struct{}
-	loopDone  chan struct{}
-	ctx       context.Context // ends when the node stops
-	cancel    context.CancelFunc
-	tasks     sync.WaitGroup
-	failOnce  sync.Once
-	stopOnce  sync.Once
-	hasten    sync.Once   // after the first peer was met
-	member    atomic.Bool // DIR/member is written: before, nothing else is (N1), not even whom it meets
-	diskFull  atomic.Bool
-	waiting   atomic.Int64                 // this node's requests to all shards
-	pruned    atomic.Uint64                // physical compactions done
-	received  atomic.Uint64                // snapshots, to name their files
-	reclaimed uint64                       // of those, followed by Engine.Compact; the housekeeper's own
-	level     atomic.Uint32                // the replicated feature level
-	stages    atomic.Pointer[shard.Stages] // as of the last tick
-	ready     chan struct{}                // closed once this node has served
-	failed    chan error                   // holds the error that N2 is about
-	disagreed chan error                   // holds the first disagreement with a peer (N4)
+	keyspaces   keyspaceTable
+	unquoted    keyspaceSet // those whose quota may have to be set
+	unpruned    keyspaceSet // those in which something may have been compacted
+	catalog     *carrier
+	mover       *mover
+	liveness    *liveness
+	mail        *mailbox
+	stopLoop    chan struct{}
+	loopDone    chan struct{}
+	ctx         context.Context // ends when the node stops
+	cancel      context.CancelFunc
+	tasks       sync.WaitGroup
+	failOnce    sync.Once
+	stopOnce    sync.Once
+	hasten      sync.Once   // after the first peer was met
+	member      atomic.Bool // DIR/member is written: before, nothing else is (N1), not even whom it meets
+	diskFull    atomic.Bool
+	waiting     atomic.Int64                 // this node's requests to all shards
+	recentShare atomic.Int64                 // what each keyspace may hold of its newest events, in bytes
+	pruned      atomic.Uint64                // physical compactions done
+	received    atomic.Uint64                // snapshots, to name their files
+	reclaimed   uint64                       // of those, followed by Engine.Compact; the housekeeper's own
+	level       atomic.Uint32                // the replicated feature level
+	stages      atomic.Pointer[shard.Stages] // as of the last tick
+	ready       chan struct{}                // closed once this node has served
+	failed      chan error                   // holds the error that N2 is about
+	disagreed   chan error                   // holds the first disagreement with a peer (N4)
 }
 
 // Start opens the data directory, joins the peers and begins to serve. It
@@ -178,6 +179,7 @@ func (n *Node) openState() error {
 		Limits: shard.Limits{LagEntries: n.cfg.LagEntries},
 	}, ports)
 	n.router.SetHost(n.host)
+	n.shareMemory()
 	return n.openOwn()
 }
 

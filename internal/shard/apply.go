@@ -188,7 +188,7 @@ func (h *Host) Applied(job *ApplyJob) error {
 	r.machine.Done(consensus.Done{Applied: last.Index})
 	r.lessor.observe(job.leases, h.now)
 	r.promoteLessor(job.epoch)
-	r.cache.evict(min(r.evictable(), r.applied), h.cfg.Limits.CacheBytes)
+	r.cache.evict(min(r.evictable(), r.applied), h.cacheShare())
 	h.ports.Outcome.Advanced(r.id, last.Index, job.epoch)
 	r.pumpApply()
 	return nil

@@ -135,6 +135,13 @@ func (c *entryCache) evict(upTo consensus.Index, limit int) {
 	c.entries = c.entries[n:]
 }
 
+// trim gives the memory of an empty cache back.
+func (c *entryCache) trim() {
+	if len(c.entries) == 0 {
+		c.entries = nil
+	}
+}
+
 // release drops everything at or below upTo, and takes nothing there any more.
 func (c *entryCache) release(upTo consensus.Index) {
 	if upTo >= c.end() {

@@ -57,6 +57,7 @@ type Host struct {
 	awake    []*Replica // those that are ticked, and perhaps some at rest; by id unless unsorted
 	unsorted bool
 	resting  int // replicas
+	cooling  cooling
 	pairs    pairs
 	ticks    int
 	now      time.Duration
@@ -87,6 +88,9 @@ type ticketCover struct {
 func NewHost(cfg HostConfig, ports Ports) *Host {
 	cfg.Limits.setDefaults()
 	cfg.Windows.setDefaults()
+	if cfg.Timing.ColdTicks == 0 {
+		cfg.Timing.ColdTicks = coldAfter * cfg.Timing.ElectionTicks
+	}
 	if cfg.BatchBytes == 0 {
 		cfg.BatchBytes = 8 << 20
 	}
@@ -163,6 +167,7 @@ func (h *Host) Tick() {
 		h.touch(r)
 	}
 	h.beatPairs()
+	h.cool()
 }
 
 // Hasten advances the replicas that know no leader by most of an election

@@ -80,6 +80,7 @@ type LeaderState struct {
 // Limits bound what one replica holds. The zero value of a field means its default.
 type Limits struct {
 	CacheBytes     int // newest entries kept in memory behind the durable ones; default 16 MiB
+	CachesBytes    int // the same of all replicas that are awake, in equal shares of 64 KiB at least; default 64 MiB
 	UnsyncedBytes  int // entries accepted and not yet durable here; default 64 MiB
 	QueuedCommands int // proposals waiting for the machine; default 5000, as etcd's gap limit
 	QueuedBytes    int // of those proposals; default 64 MiB
@@ -101,7 +102,7 @@ func (l *Limits) setDefaults() {
 		field *int
 		value int
 	}{
-		{&l.CacheBytes, 16 << 20}, {&l.UnsyncedBytes, 64 << 20},
+		{&l.CacheBytes, 16 << 20}, {&l.CachesBytes, 64 << 20}, {&l.UnsyncedBytes, 64 << 20},
 		{&l.QueuedCommands, 5000}, {&l.QueuedBytes, 64 << 20},
 		{&l.ProposeBytes, 1 << 20}, {&l.ProposeCommands, 256}, {&l.ApplyBytes, 4 << 20}, {&l.ApplyEntries, 1024},
 		{&l.LagEntries, 10000}, {&l.LagBytes, 64 << 20}, {&l.LogReads, 8}, {&l.SnapshotSends, 2}, {&l.ExpiryBatch, 100},
@@ -117,4 +118,5 @@ type Timing struct {
 	Tick           time.Duration // between two calls of Host.Tick
 	HeartbeatTicks int
 	ElectionTicks  int
+	ColdTicks      int // of rest until a replica keeps nothing in memory that it can read again; default 30 election timeouts
 }

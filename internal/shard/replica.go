@@ -34,6 +34,8 @@ type Replica struct {
 	listed   bool     // in host.awake
 	resting  bool     // its time stands still (rest.go)
 	with     []NodeID // whom it rests with: a leader with all others, a follower with its leader
+	restedAt int      // the host's tick when it last went to rest
+	cooling  bool     // in host.cooling
 	idle     int      // ticks since anything happened
 	sought   int      // the host's tick when it last thought of looking for its leader
 	soughtAt NodeID   // whom it asked last

@@ -105,6 +105,7 @@ func (r *Replica) rest(others []NodeID) {
 	}
 	r.held, r.unsynced, r.queue, r.own = nil, nil, proposalQueue{}, nil
 	r.host.resting++
+	r.host.rested(r)
 	for _, node := range others {
 		p := r.host.pairs.of(node)
 		if p.resting++; p.resting == 1 && !p.gone {
@@ -263,13 +264,14 @@ func (r *Replica) Hears(peer *consensus.PeerStatus) bool {
 }
 
 // Rests reports whether all replicas are at rest.
-func (h *Host) Rests() bool { return h.resting == len(h.order) }
+func (h *Host) Rests() bool { return h.Awake() == 0 }
 
 // Skip lets several ticks pass at once on a host whose replicas all rest. REQUIRES: Rests().
 func (h *Host) Skip(ticks int) {
 	for range ticks {
 		h.ticks++
 		h.beatPairs()
+		h.cool()
 	}
 }
 

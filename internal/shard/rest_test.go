@@ -37,6 +37,7 @@ type fleetHost struct {
 	inbox   []consensus.Message
 	tickets []Ticket
 	jobs    []*ApplyJob
+	reads   []*LogRead
 }
 
 // Timing of a fleet: an election timeout is ten ticks.
@@ -95,6 +96,8 @@ func (x *fleetHost) Holds(g consensus.GroupID, i consensus.Index, e consensus.Ep
 	return x.log.Holds(g, i, e)
 }
 
+func (x *fleetHost) Read(job *LogRead) { x.reads = append(x.reads, job) }
+
 func (x *fleetHost) Submit(job *ApplyJob) { x.jobs = append(x.jobs, job) }
 
 func (x *fleetHost) Send(to NodeID, m *consensus.Message) bool {
@@ -121,14 +124,18 @@ func (f *fleet) settle() {
 				x.inbox = nil
 				continue
 			}
-			inbox, tickets, jobs := x.inbox, x.tickets, x.jobs
-			x.inbox, x.tickets, x.jobs = nil, nil, nil
-			busy = busy || len(inbox)+len(tickets)+len(jobs) > 0
+			inbox, tickets, jobs, reads := x.inbox, x.tickets, x.jobs, x.reads
+			x.inbox, x.tickets, x.jobs, x.reads = nil, nil, nil, nil
+			busy = busy || len(inbox)+len(tickets)+len(jobs)+len(reads) > 0
 			for i := range inbox {
 				_ = x.host.Receive(&inbox[i]) // of a group that was removed, perhaps
 			}
 			for _, ticket := range tickets {
 				x.host.Durable(ticket)
+			}
+			for _, job := range reads {
+				job.Run(x.log)
+				x.host.LogRead(job)
 			}
 			for _, job := range jobs {
 				job.Run(x.log)
@@ -187,8 +194,12 @@ func (f *fleet) leader(id ID) *fleetHost {
 // put writes to a group; the value is told by its serial number.
 func (f *fleet) put(id ID, serial int) {
 	f.t.Helper()
+	f.command(id, &store.PutRequest{Key: []byte("k"), Value: fmt.Append(nil, serial)})
+}
+
+func (f *fleet) command(id ID, put *store.PutRequest) {
+	f.t.Helper()
 	l := f.leader(id)
-	put := store.PutRequest{Key: []byte("k"), Value: fmt.Append(nil, serial)}
 	data := store.AppendEnvelope(nil, &store.Envelope{Kind: store.KindPut, Shard: id, Body: put.AppendTo(nil)})
 	r, _ := l.host.Replica(id)
 	if err := l.host.Propose(id, r.State().Epoch, consensus.Command{Data: data}); err != nil {

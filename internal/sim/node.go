@@ -174,7 +174,7 @@ func (n *simNode) newHost() {
 	})
 	n.host = shard.NewHost(shard.HostConfig{
 		Node: n.id, Incarnation: n.incarnation,
-		Timing:  shard.Timing{Tick: w.tick, HeartbeatTicks: w.heartbeatTicks, ElectionTicks: w.electionTicks},
+		Timing:  shard.Timing{Tick: w.tick, HeartbeatTicks: w.heartbeatTicks, ElectionTicks: w.electionTicks, ColdTicks: w.electionTicks},
 		Limits:  shard.Limits{LagEntries: w.lagEntries, CacheBytes: w.cacheBytes, ApplyEntries: 16, ProposeCommands: 8},
 		Windows: w.windows,
 	}, shard.Ports{Log: n, Network: n.port, Apply: applyPort{n}, Snapshots: snapshotPort{n}, Outcome: outcome{n.router, n}})

@@ -181,6 +181,13 @@ func (s *Store) DurableApplied() (Applied, error) {
 	return decodeApplied(val)
 }
 
+// Cool lets go of what is kept in memory to be fast, and can be read again. Nothing is being applied.
+func (s *Store) Cool() {
+	s.db.Cool()
+	s.results, s.command, s.hash = nil, command{}, resultHash{}
+	s.keyBuf, s.valBuf = nil, nil
+}
+
 // DB gives access to watches (DB.Watch, DB.Progress) and to physical compaction
 // (DB.Prune).
 func (s *Store) DB() *mvcc.DB { return s.db }
