@@ -122,20 +122,24 @@ func (n *Node) logged(what string, err error) bool {
 }
 
 func (n *Node) watchLevel() {
-	level, err := n.readLevel()
-	if n.logged("read the feature level", err) {
+	if at := n.keyspaces.own(SystemKeyspace).DB().Head().Revision; at != n.levelAt {
+		level, err := n.readLevel()
+		if !n.logged("read the feature level", err) {
+			return
+		}
 		if level > n.cfg.MaxLevel {
 			n.fail(fmt.Errorf("the cluster has feature level %d, this program knows up to %d: start a newer version", level, n.cfg.MaxLevel))
 			return
 		}
 		n.level.Store(level)
+		n.levelAt = at
 	}
 	n.logged("raise the feature level", n.raiseLevel(n.ctx))
 }
 
 // releaseLog releases every shard's log below what the engine cannot lose.
 func (n *Node) releaseLog() error {
-	if n.log.log.Stats().Live > n.flushBehindBytes() {
+	if n.log.log.Live() > n.flushBehindBytes() {
 		if err := n.engine.Flush(); err != nil {
 			return err
 		}

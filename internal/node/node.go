@@ -76,6 +76,7 @@ type Node struct {
 	pruned      atomic.Uint64                // physical compactions done
 	received    atomic.Uint64                // snapshots, to name their files
 	reclaimed   uint64                       // of those, followed by Engine.Compact; the housekeeper's own
+	levelAt     int64                        // revision of the system keyspace that it was read at; likewise
 	level       atomic.Uint32                // the replicated feature level
 	stages      atomic.Pointer[shard.Stages] // as of the last tick
 	ready       chan struct{}                // closed once this node has served
