@@ -154,9 +154,14 @@ func (m *measurement) create(ctx context.Context) error {
 	return err
 }
 
-const idleWindow = 10 * time.Second
+// An idle cluster is one whose groups have gone cold and whose nodes have given memory back: a minute
+// after the last work, that is.
+const (
+	idleAfter  = time.Minute
+	idleWindow = 20 * time.Second
+)
 
-// idle waits until all groups rest and measures what they cost then.
+// idle waits until all groups are cold and measures what they cost then.
 func (m *measurement) idle(ctx context.Context) error {
 	start := time.Now()
 	for quiet := 0; quiet < 3; {
@@ -177,6 +182,9 @@ func (m *measurement) idle(ctx context.Context) error {
 		if time.Since(start) > 5*time.Minute {
 			return fmt.Errorf("not idle after 5 minutes: %v of CPU in a second", after-before)
 		}
+	}
+	if err := sleep(ctx, idleAfter); err != nil {
+		return err
 	}
 	before, err := m.cluster.CPU()
 	if err != nil {

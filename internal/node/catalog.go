@@ -271,16 +271,12 @@ func (c *carrier) expire(ctx context.Context) error {
 	if !c.n.keyspaces.own(SystemKeyspace).Status().Leads {
 		return nil
 	}
-	now := c.n.cfg.Clock.Now().Unix()
 	c.mu.Lock()
-	records := c.mu.catalog.Keyspaces()
+	records := c.mu.catalog.Expired(c.n.cfg.Clock.Now().Unix())
 	c.mu.Unlock()
 	var errs error
 	for i := range records {
 		r := &records[i]
-		if at := r.Expires(); at == 0 || at > now {
-			continue
-		}
 		key := placement.Key(r.Name)
 		_, done, err := c.n.systemTxn(ctx, &store.TxnRequest{
 			Compare: []store.Compare{unchanged(key, r.Revision)},

@@ -137,29 +137,30 @@ func (n *Node) watchLevel() {
 	n.logged("raise the feature level", n.raiseLevel(n.ctx))
 }
 
-// releaseLog releases every shard's log below what the engine cannot lose.
+// releaseLog releases every shard's log below what the engine cannot lose. Between two flushes of
+// the engine only those can be released further in which something has happened.
 func (n *Node) releaseLog() error {
 	if n.log.log.Live() > n.flushBehindBytes() {
 		if err := n.engine.Flush(); err != nil {
 			return err
 		}
 	}
-	flushes := n.engine.Stats().Flushes
-	for _, k := range n.keyspaces.all() {
-		applied := k.status.Load().AppliedIndex
-		if applied == k.toldApplied && flushes == k.toldFlushes {
-			continue // nothing was applied or flushed since
-		}
+	flushes, list := n.engine.Stats().Flushes, n.unreleased.take()
+	if flushes != n.flushes {
+		list = n.keyspaces.all()
+	}
+	for _, k := range list {
 		flushed, err := k.store.DurableApplied()
 		if err != nil {
+			n.flushes = -1 // then all of them again
 			return fmt.Errorf("shard %d: %w", k.shard, err)
 		}
-		k.toldApplied, k.toldFlushes = applied, flushes
 		n.mail.post(event{kind: eventCall, call: func() error {
 			n.host.Durably(k.shard, consensus.Index(flushed.Index))
 			return nil
 		}})
 	}
+	n.flushes = flushes
 	return nil
 }
 

@@ -42,11 +42,7 @@ type Keyspace struct {
 	// installs keeps physical compaction and the install of a snapshot apart.
 	installs sync.Mutex
 	prunedTo int64 // the compaction that was physically done last; with installs
-	// As of which applied index and flush the log was told what may be released; the
-	// housekeeper's own.
-	toldApplied uint64
-	toldFlushes int64
-	closed      bool // the replica is gone, and so is its state; with installs
+	closed   bool  // the replica is gone, and so is its state; with installs
 }
 
 // KeyspaceStatus describes a keyspace's replica on this node.
@@ -246,6 +242,7 @@ func (n *Node) publishOne(k *Keyspace) {
 	}
 	k.status.Store(&next)
 	n.unpruned.add(k)
+	n.unreleased.add(k)
 	if next.Leads && (!old.Leads || next.Term != old.Term) {
 		k.leads.Store(int64(n.cfg.Clock.Monotonic()))
 		n.mover.look(uint64(k.shard))
@@ -291,6 +288,7 @@ func (n *Node) openShard(spec *shardSpec) (*Keyspace, error) {
 		k.status.Store(&status)
 		n.keyspaces.add(k)
 		n.unpruned.add(k)
+		n.unreleased.add(k)
 		n.logOpened(spec, configuration)
 		return nil
 	}

@@ -57,6 +57,8 @@ type Node struct {
 	keyspaces   keyspaceTable
 	unquoted    keyspaceSet // those whose quota may have to be set
 	unpruned    keyspaceSet // those in which something may have been compacted
+	unreleased  keyspaceSet // those whose log may have grown
+	flushes     int64       // of the engine when all logs were last released; the housekeeper's own
 	catalog     *carrier
 	mover       *mover
 	liveness    *liveness

@@ -43,6 +43,7 @@ func own(name string) bool { return name == System || name == Default }
 type Catalog struct {
 	keyspaces map[string]Keyspace // the cluster's own among them
 	shards    map[uint64]string   // → keyspace
+	deleted   map[string]bool     // those of the keyspaces that may be brought back
 	placed    []ring.Shard        // where all shards are to be, as the ring wants to see it
 	founding  map[string]Keyspace // the cluster's own as they were founded
 	members   map[uint64]Member
@@ -74,7 +75,7 @@ type Catalog struct {
 // keyspaces are where they were founded.
 func NewCatalog(founding ...Keyspace) *Catalog {
 	c := &Catalog{
-		keyspaces: make(map[string]Keyspace), shards: make(map[uint64]string), founding: make(map[string]Keyspace),
+		keyspaces: make(map[string]Keyspace), shards: make(map[uint64]string), deleted: make(map[string]bool), founding: make(map[string]Keyspace),
 		members: make(map[uint64]Member), removed: make(map[uint64]Removed), loads: make(loads), NextShard: FirstShard,
 	}
 	for _, k := range founding {
@@ -100,6 +101,7 @@ func (c *Catalog) Found(members ...Member) {
 func (c *Catalog) Clone() *Catalog {
 	d := *c
 	d.keyspaces, d.shards, d.members, d.removed = maps.Clone(c.keyspaces), maps.Clone(c.shards), maps.Clone(c.members), maps.Clone(c.removed)
+	d.deleted = maps.Clone(c.deleted)
 	d.placed, d.loads = slices.Clone(c.placed), maps.Clone(c.loads)
 	return &d
 }
@@ -215,6 +217,9 @@ func (c *Catalog) Delete(key []byte) (keyspace string) {
 // add takes a record in.
 func (c *Catalog) add(k Keyspace) {
 	c.keyspaces[k.Name] = k
+	if k.State == Deleted {
+		c.deleted[k.Name] = true
+	}
 	for i := range k.Shards {
 		s := &k.Shards[i]
 		c.shards[s.ID] = k.Name
@@ -238,6 +243,7 @@ func (c *Catalog) drop(name string) {
 		}
 	}
 	delete(c.keyspaces, name)
+	delete(c.deleted, name)
 }
 
 // Keyspace returns a keyspace's record. Its slices are the catalog's.
@@ -257,6 +263,16 @@ func (c *Catalog) All() []Keyspace {
 	list := make([]Keyspace, 0, len(c.keyspaces))
 	for _, name := range slices.Sorted(maps.Keys(c.keyspaces)) {
 		list = append(list, c.keyspaces[name])
+	}
+	return list
+}
+
+// Expired returns the records of deleted keyspaces whose grace is over at a time, by name.
+func (c *Catalog) Expired(now int64) (list []Keyspace) {
+	for _, name := range slices.Sorted(maps.Keys(c.deleted)) {
+		if k := c.keyspaces[name]; k.Expires() <= now {
+			list = append(list, k)
+		}
 	}
 	return list
 }

@@ -3,8 +3,10 @@ package placement
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -233,5 +235,41 @@ func TestLaterFormat(t *testing.T) {
 	_, err := NewCatalog().Put([]byte(Key("a")), []byte(`{"format":2,"name":"a"}`), 1)
 	if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "newer version") {
 		t.Error(err)
+	}
+}
+
+// Goal: a deleted keyspace is found when its grace is over, and no other; one that was brought
+// back, or is gone, is not. Method: records that come and go, at the moment before and at it.
+func TestExpired(t *testing.T) {
+	c := NewCatalog()
+	write := func(name string, state State, shard uint64) {
+		k := Keyspace{Format: recordFormat, Name: name, Epoch: 1, State: state, Replicas: 1, Shards: []Shard{{ID: shard, Engine: "raft", First: []Node{{ID: 1, Incarnation: 1}}, Nodes: []Node{{ID: 1, Incarnation: 1}}, Last: 1}}}
+		if state == Deleted {
+			k.DeletedAt = 1000
+		}
+		if _, err := c.Put([]byte(Key(name)), k.Encode(), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	over := int64(1000) + int64(Grace/time.Second)
+	names := func(now int64) (names []string) {
+		for _, k := range c.Clone().Expired(now) {
+			names = append(names, k.Name)
+		}
+		return names
+	}
+	write("b", Deleted, 21)
+	write("a", Deleted, 20)
+	write("c", Active, 22)
+	if got := names(over - 1); len(got) != 0 {
+		t.Errorf("a second before: %v", got)
+	}
+	if got := names(over); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("then: %v", got)
+	}
+	write("a", Active, 20)
+	c.Delete([]byte(Key("b")))
+	if got := names(over); len(got) != 0 {
+		t.Errorf("brought back, and gone: %v", got)
 	}
 }
