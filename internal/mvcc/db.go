@@ -14,7 +14,7 @@ type Options struct {
 	// RecentBytes bounds the ring of newest events (default 4 MiB).
 	RecentBytes int64
 	// RecentShare, if not nil, bounds it further: who has many DBs divides what it has for them
-	// all, and may change that at any time. It takes effect with the next commit.
+	// all, and may change that at any time. It takes effect with the next commit, or Trim.
 	RecentShare *atomic.Int64
 	// PendingEvents bounds the events that wait for one watcher (default 1024).
 	PendingEvents int
@@ -148,6 +148,14 @@ func (db *DB) Cool() {
 	db.mu.Unlock()
 	db.filter.reset(head.Written == 0)
 	db.writer.cool()
+}
+
+// Trim lets go of events beyond what the DB may hold by now. Any goroutine may call it.
+func (db *DB) Trim() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.mu.recent.bytesMax = db.recentBytes()
+	db.mu.recent.trim()
 }
 
 // recentBytes bounds the ring of newest events.

@@ -89,6 +89,11 @@ func (r *recent) append(events []*Event) {
 	for _, e := range events {
 		r.bytes += e.bytes()
 	}
+	r.trim()
+}
+
+// trim drops what is beyond the bound.
+func (r *recent) trim() {
 	for r.bytes > r.bytesMax {
 		r.dropRevision()
 	}

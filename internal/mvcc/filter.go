@@ -31,6 +31,7 @@ type filter struct {
 	next     []byte // the first key that Prune has not read
 	tooMany  bool   // there are more keys than it can hold
 	absent   int    // lookups in vain since there was none
+	era      int    // how often it was started over: a step of reading may be under way beside that
 }
 
 const (
@@ -51,6 +52,7 @@ func (f *filter) reset(empty bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.layers, f.keys, f.next, f.absent = nil, 0, nil, 0
+	f.era++
 	f.complete, f.reading, f.tooMany = empty, false, false
 }
 
@@ -122,7 +124,7 @@ func (f *filter) add(key []byte) {
 // reports whether there is more to read.
 func (f *filter) read(db *DB, limit int) (more bool, err error) {
 	f.mu.Lock()
-	next, reading := f.next, f.reading
+	next, reading, era := f.next, f.reading, f.era
 	f.mu.Unlock()
 	if !reading {
 		return false, nil
@@ -143,6 +145,9 @@ func (f *filter) read(db *DB, limit int) (more bool, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.era != era {
+		return f.reading, nil // what was read went into what is gone
+	}
 	f.next = next
 	if !ok && f.reading {
 		f.reading, f.complete = false, true

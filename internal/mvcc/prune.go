@@ -69,6 +69,9 @@ func (db *DB) Prune(limit int) (more bool, err error) {
 	return p.next.rev < compacted || db.filter.wanted(), nil
 }
 
+// WantsPrune reports whether Prune has something to do though nothing was compacted.
+func (db *DB) WantsPrune() bool { return db.filter.wanted() }
+
 type pruneStep struct {
 	db        *DB
 	batch     engine.Batch

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/quorate/quorate/internal/placement"
 	"github.com/quorate/quorate/internal/shard"
@@ -129,7 +131,10 @@ func (n *Node) change(ctx context.Context, next func(*placement.Catalog) (placem
 	case <-ctx.Done():
 		return placement.Keyspace{}, ctx.Err()
 	}
-	for range conflictsMax {
+	for try := range conflictsMax {
+		if err := giveWay(ctx, try); err != nil {
+			return placement.Keyspace{}, err
+		}
 		if err := n.catalog.catchUp(ctx); err != nil {
 			return placement.Keyspace{}, err
 		}
@@ -158,6 +163,23 @@ func (n *Node) change(ctx context.Context, next func(*placement.Catalog) (placem
 		}
 	}
 	return placement.Keyspace{}, fmt.Errorf("%w %d times in between: try again", placement.ErrConflict, conflictsMax)
+}
+
+// conflictPause is how long a change waits at most for each time that others came before, so that these
+// do not go on doing so.
+const conflictPause = 2 * time.Millisecond
+
+// giveWay waits before a change is tried again.
+func giveWay(ctx context.Context, try int) error {
+	if try == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(rand.N(time.Duration(try) * conflictPause)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // counter is one of the catalog's, as it was when a change was made.

@@ -49,7 +49,7 @@ func (k *Keyspace) prune() (more bool, err error) {
 		return false, nil
 	}
 	compacted := k.store.DB().Head().Compacted
-	if compacted <= k.prunedTo {
+	if compacted <= k.prunedTo && !k.store.DB().WantsPrune() {
 		return false, nil
 	}
 	more, err = k.store.DB().Prune(pruneStep)

@@ -129,7 +129,7 @@ func (n *Node) step(tick bool) {
 	n.process()
 }
 
-// What the keyspaces that are awake may hold of their newest events, all together and each
+// What the keyspaces that are not cold may hold of their newest events, all together and each
 // at least, in bytes.
 const (
 	recentsBytes   = 64 << 20
@@ -138,7 +138,7 @@ const (
 
 // shareMemory divides it among them.
 func (n *Node) shareMemory() {
-	n.recentShare.Store(int64(max(recentShareMin, recentsBytes/max(1, n.host.Awake()))))
+	n.recentShare.Store(int64(max(recentShareMin, recentsBytes/max(1, n.host.Warm()))))
 }
 
 // process lets router and host do what follows, until nothing more does. The

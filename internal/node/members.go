@@ -88,7 +88,10 @@ func (n *Node) checkMembership(c *placement.Catalog) error {
 // changeMember writes a change of the nodes, unless the catalog has changed meanwhile: then it
 // is made anew.
 func (n *Node) changeMember(ctx context.Context, next func(*placement.Catalog) (placement.MemberChange, error)) (placement.MemberChange, error) {
-	for range conflictsMax {
+	for try := range conflictsMax {
+		if err := giveWay(ctx, try); err != nil {
+			return placement.MemberChange{}, err
+		}
 		if err := n.catalog.catchUp(ctx); err != nil {
 			return placement.MemberChange{}, err
 		}

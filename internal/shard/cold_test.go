@@ -70,6 +70,34 @@ func TestColdGroup(t *testing.T) {
 	})
 }
 
+// Goal: groups share the memory for their logs, also if they are written to one after another, and if
+// they never rest. Method: twenty groups of one host, every other one with a lease, with room for
+// two.
+func TestCachesAreSharedInTurn(t *testing.T) {
+	const groups = 20
+	const total = groups * cacheShareMin
+	f := newFleet(t, raft.Engine, 1, groups)
+	h := f.hosts[0].host
+	h.cfg.Limits.CachesBytes = total
+	f.elapse(5)
+	for g := range groups {
+		r := h.order[g]
+		if g%2 == 0 {
+			r.lessor.leases[7] = &lease{id: 7, ttl: 1 << 30, position: -1}
+		}
+		for range 1000 {
+			f.write(ID(g+1), 1000)
+		}
+		f.elapse(4)
+		if n := f.cached(); n > total+total/4 {
+			t.Errorf("after %d groups %d bytes are held, %d may be", g+1, n, total)
+		}
+	}
+	if n := f.cached(); n < total/2 {
+		t.Errorf("%d bytes are held: the test tests nothing", n)
+	}
+}
+
 // Goal: replicas that are awake share the memory for their logs. Method: four groups of one
 // host, written to without a pause, with room for one; then one of them alone.
 func TestCachesAreShared(t *testing.T) {
@@ -85,7 +113,7 @@ func TestCachesAreShared(t *testing.T) {
 	if n := f.cached(); n < 3*share || n > 4*share {
 		t.Errorf("four groups hold %d bytes, their share is %d", n, 4*share)
 	}
-	f.elapse(5)
+	f.elapse(coldAfter + 5)
 	for range 1000 {
 		f.write(1, 1000)
 	}

@@ -57,6 +57,7 @@ type Host struct {
 	awake    []*Replica // those that are ticked, and perhaps some at rest; by id unless unsorted
 	unsorted bool
 	resting  int // replicas
+	cold     int // of those that rest
 	cooling  cooling
 	pairs    pairs
 	ticks    int
@@ -168,6 +169,7 @@ func (h *Host) Tick() {
 	}
 	h.beatPairs()
 	h.cool()
+	h.trim()
 }
 
 // Hasten advances the replicas that know no leader by most of an election

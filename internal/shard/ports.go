@@ -80,7 +80,7 @@ type LeaderState struct {
 // Limits bound what one replica holds. The zero value of a field means its default.
 type Limits struct {
 	CacheBytes     int // newest entries kept in memory behind the durable ones; default 16 MiB
-	CachesBytes    int // the same of all replicas that are awake, in equal shares of 64 KiB at least; default 64 MiB
+	CachesBytes    int // the same of all replicas that are not cold, in equal shares of 64 KiB at least; default 64 MiB
 	UnsyncedBytes  int // entries accepted and not yet durable here; default 64 MiB
 	QueuedCommands int // proposals waiting for the machine; default 5000, as etcd's gap limit
 	QueuedBytes    int // of those proposals; default 64 MiB

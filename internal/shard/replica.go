@@ -35,10 +35,12 @@ type Replica struct {
 	resting  bool     // its time stands still (rest.go)
 	with     []NodeID // whom it rests with: a leader with all others, a follower with its leader
 	restedAt int      // the host's tick when it last went to rest
-	cooling  bool     // in host.cooling
-	idle     int      // ticks since anything happened
-	sought   int      // the host's tick when it last thought of looking for its leader
-	soughtAt NodeID   // whom it asked last
+	cold     bool
+	cooling  bool      // in host.cooling
+	idle     int       // ticks since anything happened
+	sought   int       // the host's tick when it last thought of looking for its leader
+	asks     int       // how often it has asked for its leader
+	soughtAt [2]NodeID // whom it asked last, of those that have a replica and of all
 
 	// Appends: handed to the log up to appended, durable up to durable.
 	durable  consensus.Seq

@@ -51,14 +51,14 @@ func (p *pairs) of(node NodeID) *pair {
 	return &(*p)[at]
 }
 
-// after is the next node, round and round, that was heard in the last ticks.
-func (p *pairs) after(node NodeID, ticks int) (next NodeID, ok bool) {
+// after is the next node, round and round, that was heard in the last ticks, among some.
+func (p *pairs) after(node NodeID, ticks int, among func(NodeID) bool) (next NodeID, ok bool) {
 	at, found := p.search(node)
 	if found {
 		at++
 	}
 	for i := range *p {
-		if x := &(*p)[(at+i)%len(*p)]; x.silent < ticks {
+		if x := &(*p)[(at+i)%len(*p)]; x.silent < ticks && among(x.node) {
 			return x.node, true
 		}
 	}
@@ -81,6 +81,10 @@ func (r *Replica) wake() {
 		return
 	}
 	r.resting, r.idle = false, 0
+	if r.cold {
+		r.cold = false
+		r.host.cold--
+	}
 	for _, node := range r.with {
 		r.host.pairs.of(node).resting--
 	}
@@ -198,7 +202,8 @@ func (h *Host) beatPairs() {
 }
 
 // seekLeader asks a node that lives whether it leads the group, if this replica knows no leader and
-// either does not vote or has known none for long. It asks one after another.
+// either does not vote or has known none for long. It asks one after another: by turns one that has a replica,
+// as far as it knows, and any.
 func (r *Replica) seekLeader() {
 	timing := &r.host.cfg.Timing
 	if r.state.Leader != 0 || r.gone || r.host.ticks-r.sought < timing.HeartbeatTicks {
@@ -206,16 +211,26 @@ func (r *Replica) seekLeader() {
 	}
 	r.sought = r.host.ticks
 	// A shard without a quorum asks for ever: once in an election timeout.
+	c := r.machine.Status().Configuration
 	if long := r.idle >= restAfter*timing.ElectionTicks; !long || r.idle%timing.ElectionTicks >= timing.HeartbeatTicks {
-		if s := r.machine.Status(); slices.Contains(s.Configuration.Voters, r.self) {
+		if slices.Contains(c.Voters, r.self) {
 			return
 		}
 	}
-	node, ok := r.host.pairs.after(r.soughtAt, timing.ElectionTicks)
+	carries := func(node NodeID) bool {
+		on := func(id consensus.ReplicaID) bool { return NodeOf(id) == node }
+		return slices.ContainsFunc(c.Voters, on) || slices.ContainsFunc(c.Outgoing, on) || slices.ContainsFunc(c.Learners, on)
+	}
+	anybody := func(NodeID) bool { return true }
+	last, among := &r.soughtAt[0], carries
+	if r.asks++; r.asks%2 == 0 {
+		last, among = &r.soughtAt[1], anybody
+	}
+	node, ok := r.host.pairs.after(*last, timing.ElectionTicks, among)
 	if !ok {
 		return
 	}
-	r.soughtAt = node
+	*last = node
 	r.host.ports.Network.Send(node, &consensus.Message{Kind: KindRest, Group: Group(r.id), From: r.self, To: ReplicaOf(node, 1)})
 }
 

