@@ -51,7 +51,7 @@
 //	H11 A group rests only when its leader and all followers that answer have the same log,
 //	    durable, decided and applied, and nothing is under way. Of a group at rest either
 //	    its leader rests as leader, or some replica is awake; and a replica whose leader's node is
-//	    silent for an election timeout wakes. A replica that knows no leader, and does not vote or
+//	    silent for an election timeout wakes. A replica that knows no leader, or hears nothing of it, and does not vote, or
 //	    has not known one for long, asks the nodes for it that have groups at rest. (rest.go)
 //
 // # Deliberately absent

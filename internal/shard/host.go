@@ -246,6 +246,9 @@ func (h *Host) Receive(m *consensus.Message) error {
 	if !ok {
 		return fmt.Errorf("message from %v for shard %d: %w", m.From, m.Group, ErrUnknownShard)
 	}
+	if m.From == r.state.Leader {
+		r.heard = h.ticks
+	}
 	if m.Kind == KindRest {
 		r.leaderRests(m)
 		return nil

@@ -38,6 +38,7 @@ type Replica struct {
 	cold     bool
 	cooling  bool      // in host.cooling
 	idle     int       // ticks since anything happened
+	heard    int       // the host's tick when its leader was last heard, or became it
 	sought   int       // the host's tick when it last thought of looking for its leader
 	asks     int       // how often it has asked for its leader
 	soughtAt [2]NodeID // whom it asked last, of those that have a replica and of all
@@ -440,7 +441,7 @@ func (r *Replica) roleChanged() {
 		r.dropCommands(r.queue.commands)
 		r.queue.drop(len(r.queue.commands))
 	}
-	r.state = state
+	r.state, r.heard = state, r.host.ticks
 	if !state.Leads && !mutant.On(mutant.ShardLeaseKeepDeadline) && !mutant.On(mutant.StoreExpireAlways) {
 		r.lessor.demote()
 	}

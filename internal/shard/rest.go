@@ -80,7 +80,7 @@ func (r *Replica) wake() {
 	if !r.resting {
 		return
 	}
-	r.resting, r.idle = false, 0
+	r.resting, r.idle, r.heard = false, 0, r.host.ticks
 	if r.cold {
 		r.cold = false
 		r.host.cold--
@@ -201,18 +201,20 @@ func (h *Host) beatPairs() {
 	}
 }
 
-// seekLeader asks a node that lives whether it leads the group, if this replica knows no leader and
-// either does not vote or has known none for long. It asks one after another: by turns one that has a replica,
+// seekLeader asks a node that lives whether it leads the group, if this replica votes and has known no leader for
+// long, or does not vote and knows none or has heard nothing of it for long. It asks one after another: by turns one that has a replica,
 // as far as it knows, and any.
 func (r *Replica) seekLeader() {
 	timing := &r.host.cfg.Timing
-	if r.state.Leader != 0 || r.gone || r.host.ticks-r.sought < timing.HeartbeatTicks {
+	// A replica that does not vote never gives its leader up, which may lead in a later epoch by now, and rest.
+	silent := r.state.Leader == 0 || r.host.ticks-r.heard >= restAfter*timing.ElectionTicks
+	if !silent || r.state.Leads || r.gone || r.host.ticks-r.sought < timing.HeartbeatTicks {
 		return
 	}
 	r.sought = r.host.ticks
 	// A shard without a quorum asks for ever: once in an election timeout.
 	c := r.machine.Status().Configuration
-	if long := r.idle >= restAfter*timing.ElectionTicks; !long || r.idle%timing.ElectionTicks >= timing.HeartbeatTicks {
+	if long := r.state.Leader == 0 && r.idle >= restAfter*timing.ElectionTicks; !long || r.idle%timing.ElectionTicks >= timing.HeartbeatTicks {
 		if slices.Contains(c.Voters, r.self) {
 			return
 		}

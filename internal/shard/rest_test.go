@@ -284,6 +284,26 @@ func TestAwakeAmongResting(t *testing.T) {
 	})
 }
 
+// Goal: a replica that does not vote and is awake while its group rests, its leader known, finds it. Method: it
+// wakes by itself, as one does that has missed the epoch in which the others rest. Other groups at rest have the
+// nodes tell each other that they live.
+func TestLearnerAwakeAmongResting(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e consensus.Engine) {
+		f := newFleet(t, e, 3, 12, func(c *ReplicaConfig) {
+			c.Machine.Log.Configuration = consensus.Configuration{Membership: consensus.Membership{
+				Voters: []consensus.ReplicaID{ReplicaOf(1, 1), ReplicaOf(2, 1)}, Learners: []consensus.ReplicaID{ReplicaOf(3, 1)},
+			}}
+		})
+		f.until("all rest", 200, f.rests)
+		learner := f.hosts[2].host.replicas[1]
+		if learner.State().Leader == 0 {
+			t.Fatal("the learner rests and knows no leader")
+		}
+		learner.wake()
+		f.until("all rest again", 10*fleetElection, f.rests)
+	})
+}
+
 // Goal: when a leader's process stands still, or its node is gone, the groups that rest with
 // it find out by themselves, and elect as soon as those that are awake would; others go on
 // resting. When the node comes back it catches up.
