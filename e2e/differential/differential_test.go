@@ -65,12 +65,13 @@ func differ(t *testing.T, seed uint64, requests int) (crashed bool) {
 	defer cancel()
 	p := startPair(t, *membersFlag)
 	p.member = int(seed) % *membersFlag
-	if p.moving = *movesFlag; p.moving {
+	if *movesFlag {
 		moving, stop := context.WithCancel(ctx)
 		m, err := startMover(moving, t, p.tested, p.member)
 		if err != nil {
 			t.Fatal(err)
 		}
+		p.moves = &m.turn
 		defer func() {
 			stop()
 			<-m.ended

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,9 @@ type mover struct {
 	moves   int
 	err     error
 	ended   chan struct{}
+	// turn is held during a move. Who holds it waits for something that moves put off: a new leader starts
+	// the time of every lease anew, and a lease that is short would never end.
+	turn sync.Mutex
 }
 
 // movePatience bounds one move, restarts of the servers included.
@@ -51,14 +55,21 @@ func startMover(ctx context.Context, t testing.TB, c *cluster.Cluster, asked int
 func (m *mover) run(ctx context.Context) {
 	defer close(m.ended)
 	for at := 0; ctx.Err() == nil; at++ {
-		if m.err = m.do(ctx, at, "undrain"); m.err == nil {
-			m.err = m.empty(ctx, at+2)
-		}
-		if m.err != nil {
+		if m.err = m.move(ctx, at); m.err != nil {
 			return
 		}
 		m.moves++
 	}
+}
+
+// move lets one member have replicas again, and empties another.
+func (m *mover) move(ctx context.Context, at int) error {
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	if err := m.do(ctx, at, "undrain"); err != nil {
+		return err
+	}
+	return m.empty(ctx, at+2)
 }
 
 func (m *mover) empty(ctx context.Context, at int) error {

@@ -37,7 +37,7 @@ type runner struct {
 	leases            *leaseMap
 	model             *model
 	mix               *mix
-	moving            bool // leaders of the tested cluster change
+	moves             sync.Locker // see pair
 }
 
 func newRunner(reference, tested *side) *runner {
@@ -159,7 +159,7 @@ func (r *runner) compare(s step, want, got answer) *failure {
 	case want.code != got.code || want.text != got.text:
 		diff = fmt.Sprintf("status: want %v %q, got %v %q", want.code, want.text, got.code, got.text)
 	case want.code == codes.OK:
-		if r.moving {
+		if r.moves != nil {
 			excuseRenewal(want.resp, got.resp)
 		}
 		diff = compareMessages(want.resp, got.resp, r.leases)
@@ -219,6 +219,10 @@ func (r *runner) restart(ctx context.Context, s step) *failure {
 // awaitExpiry polls both servers until the keys in the request are gone. No
 // other request is sent meanwhile, so the revision of the deletion is fixed.
 func (r *runner) awaitExpiry(ctx context.Context, s step) *failure {
+	if r.moves != nil {
+		r.moves.Lock()
+		defer r.moves.Unlock()
+	}
 	var errs [2]error
 	r.both(func(side *side) {
 		deadline := time.Now().Add(expiryTimeout)

@@ -3,6 +3,7 @@ package differential
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/quorate/quorate/e2e/cluster"
 )
@@ -10,8 +11,9 @@ import (
 // pair is the two clusters of a run.
 type pair struct {
 	reference, tested *cluster.Cluster
-	member            int  // of each cluster, to which requests go
-	moving            bool // replicas and leaders of the tested one change meanwhile
+	member            int // of each cluster, to which requests go
+	// moves, if not nil, is held while replicas and leaders of the tested one change.
+	moves sync.Locker
 }
 
 // session is one run over a pair: a runner, a generator and what was done.
@@ -37,7 +39,7 @@ func newSession(ctx context.Context, p pair, seed uint64) (*session, error) {
 		}
 	}
 	r := newRunner(reference, tested)
-	r.moving = p.moving
+	r.moves = p.moves
 	if err := r.adopt(ctx); err != nil {
 		return nil, err
 	}
